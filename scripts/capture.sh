@@ -1,0 +1,248 @@
+#!/bin/sh
+# Records the packets of a sample on lo, printing them as they come, and checks what it recorded.
+# usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]
+#   --run    start the server and the client too, and stop when the conversation is complete
+#   -w FILE  record there, not in captures/; "-" writes pcap to stdout and prints no packets
+# Packets go to stdout, all else to stderr. Exit status: 0 for a complete recording, else 1; 2 usage.
+set -eu
+usage='usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]'
+root=$(cd -- "$(dirname -- "$0")/.." && pwd)
+PATH=$PATH:/usr/sbin
+
+say() { printf 'capture.sh: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+bad_usage() { say "$1 ($usage)"; exit 2; }
+
+# ---- what is asked -------------------------------------------------------------------------------
+run='' file='' what=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --run) run=1 ;;
+    -w) [ $# -gt 1 ] && [ -n "$2" ] || bad_usage '-w: no file'; file=$2; shift ;;
+    sample[123] | all) [ -z "$what" ] || bad_usage "$1: one sample, or all"; what=$1 ;;
+    -h | --help) printf '%s\n' "$usage"; exit 0 ;;
+    --) shift; break ;;
+    -*) bad_usage "$1: unknown option; tcpdump's come after --" ;;
+    *) bad_usage "$1: unknown sample" ;;
+    esac
+    shift
+done
+[ -n "$what" ] || bad_usage 'no sample'
+for option in "$@"; do
+    case $option in -[wrGCWZ]*) bad_usage "$option: not for tcpdump here, the recording is mine" ;; esac
+done
+case $what in
+all) samples='sample1 sample2 sample3' filter='tcp portrange 8081-8083' ;;
+*) samples=$what filter="tcp port 808${what#sample}" ;;
+esac
+
+# ---- what it needs -------------------------------------------------------------------------------
+if [ "$(id -u)" -eq 0 ] && [ "${SUDO_UID:-0}" -ne 0 ]; then
+    die 'started with sudo: run it as yourself, it uses sudo for tcpdump alone'
+fi
+command -v tcpdump >/dev/null || die 'tcpdump: not found (sudo apt-get install tcpdump)'
+if [ -n "$run" ]; then
+    for sample in $samples; do
+        [ -x "$root/$sample/server" ] && [ -x "$root/$sample/client" ] ||
+            die "$sample: not built (run make first)"
+    done
+fi
+sudo=''
+if [ "$(id -u)" -eq 0 ]; then
+    as='-Z root' # or tcpdump would hand the recording to its own user
+elif why=$(tcpdump -i lo -L 2>&1 >/dev/null); then
+    as=''
+else
+    command -v sudo >/dev/null || die "$why (install sudo, or use scripts/lab.sh $0 ...)"
+    sudo=sudo as="-Z $(id -un)"
+fi
+
+umask 077 # a recording shows its owner's data
+case $file in
+'') file=$root/captures/$what.pcap
+    [ "$PWD" != "$root" ] || file=captures/$what.pcap
+    why=$(mkdir -p -- "${file%/*}" 2>&1) || die "$why" ;;
+-) [ ! -t 1 ] || die '-w -: stdout is a terminal (pipe it, or name a file)' ;;
+*) [ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file" ;;
+esac
+base=${file%.pcap}
+
+# ---- whatever happens, nothing is left running, and no temporary file ----------------------------
+work='' part='' tcpdump='' tail='' programs='' signals=0
+alive() { # PID: not yet ended (kill -0 could not tell for a sudo)
+    [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
+}
+stop_tcpdump() { # ours is the one that has our temporary file; sudo would hide its pid
+    tag=${part%.part.pcap}
+    pkill -INT -u "$(id -u)" -f "^tcpdump .*[.]${tag##*.}[.]part[.]pcap " || true
+}
+# shellcheck disable=SC2317,SC2329 # called by trap
+clean_up() {
+    trap '' INT TERM HUP
+    for pid in $programs; do kill "$pid" 2>/dev/null || true; done
+    while [ -n "$tcpdump" ] && alive "$tcpdump"; do
+        stop_tcpdump
+        sleep 0.01 # between two tries: it may not yet be ready for a signal
+    done
+    wait
+    [ -z "$part" ] || rm -f -- "$part"
+    [ -z "$work" ] || rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'signals=$((signals + 1)); stop_tcpdump' INT TERM HUP
+
+work=$(mktemp -d)
+name=$base # the temporary file lies beside FILE, so that it can get its name in one step
+[ "$file" != - ] || name=$work/stdout
+part=$(mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
+
+# ---- looking at a recording ----------------------------------------------------------------------
+# Prints "PACKETS CONVERSATIONS UNFINISHED LAST-FLAGS" and, on a line of its own, what is missing.
+# A conversation begins with SYN and ends when both FINs are acknowledged, or with RST; only RST may
+# follow it then. A lost RST shows itself that way: [R.], the peer's [F.], and [R] in answer.
+check() {
+    tcpdump -nn -r "$part" 2>/dev/null | awk '
+    {
+        for (i = 1; i < NF && $i != ">"; i++) continue
+        if ($(i + 2) != "Flags") next
+        packets++
+        from = $(i - 1); to = $(i + 1); flags = $(i + 3); seq = ack = 0
+        sub(/:$/, "", to); gsub(/[],[]/, "", flags)
+        for (i += 4; i < NF; i++)
+            if ($i == "seq") { seq = $(i + 1); sub(/^[0-9]*:/, "", seq) }
+            else if ($i == "ack") ack = $(i + 1) + 0
+        id = from < to ? from " " to : to " " from
+        if (flags ~ /S/ && flags !~ /\./ && (!(id in ended) || ended[id])) {
+            conversations++
+            fin[id, from] = fin[id, to] = acked[id, from] = acked[id, to] = ended[id] = 0
+        } else if (!(id in ended)) {
+            conversations++
+            missing = "the beginning of the conversation " from " > " to
+        }
+        if (flags ~ /F/) fin[id, from] = seq + 1
+        if (flags !~ /S/ && ack > acked[id, to]) acked[id, to] = ack
+        ended[id] = flags ~ /R/ || (fin[id, from] && acked[id, from] >= fin[id, from] &&
+            fin[id, to] && acked[id, to] >= fin[id, to])
+        last = flags
+    }
+    END {
+        for (id in ended) if (!ended[id]) {
+            unfinished++
+            if (!missing) { missing = id; sub(/ /, " - ", missing); missing = "the end of the conversation " missing }
+        }
+        print packets + 0, conversations + 0, unfinished + 0, last
+        print missing
+    }'
+}
+
+# ---- record --------------------------------------------------------------------------------------
+show=--print # tcpdump prints and records in one process
+[ "$file" != - ] || show=''
+# -U --immediate-mode -l: each packet is in the file and on the screen as it comes, so that none is
+# lost at the end; -s 256 -B 16384 (KiB): the ring holds a burst of thousands.
+# shellcheck disable=SC2086 # lists of options
+$sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" $as "$@" "$filter" \
+    2>"$work/tcpdump" &
+tcpdump=$!
+until grep -q 'listening on' "$work/tcpdump"; do # tcpdump says so when it captures
+    alive "$tcpdump" || die "$(grep -v 'drop.*privs' "$work/tcpdump" || echo 'tcpdump: no word from it')"
+    sleep 0.01 # between two looks
+done
+if [ "$file" = - ]; then
+    { tail -c +1 -s 0.1 --pid="$tcpdump" -f "$part" 2>/dev/null || true; stop_tcpdump; } &
+    tail=$!
+fi
+
+# Starts SAMPLE's ROLE with its lines in $work, and leaves its pid in $started.
+start() {
+    "$root/$1/$2" >"$work/$1.$2.log" 2>"$work/$1.$2.err" &
+    started=$!
+    programs="$programs $started"
+}
+# Prints what SAMPLE's ROLE had to say on stderr.
+complaint() { printf '%s %s: ' "$1" "$2"; cat "$work/$1.$2.err"; }
+
+if [ -n "$run" ]; then
+    for sample in $samples; do
+        start "$sample" server
+        until grep -q ' listen ' "$work/$sample.server.log"; do # its line when it is ready
+            alive "$started" || die "$(complaint "$sample" server)"
+            sleep 0.01 # between two looks
+        done
+    done
+    clients='' lost=''
+    for sample in $samples; do
+        start "$sample" client
+        clients="$clients $sample:$started"
+    done
+    for client in $clients; do
+        wait "${client#*:}" || lost=1
+        [ "$signals" -gt 0 ] || [ ! -s "$work/${client%:*}.client.err" ] ||
+            say "$(complaint "${client%:*}" client)"
+    done
+    # The last packets may still be on their way into the file: look until the end is there. To a
+    # client that saw no RST, [R.] is not the end: its FIN and another RST follow.
+    for look in $(seq 100); do
+        [ "$signals" -eq 0 ] || break
+        check >"$work/check"
+        read -r packets conversations unfinished last <"$work/check"
+        if [ "$conversations" -ge "$(echo "$samples" | wc -w)" ] && [ "$unfinished" -eq 0 ] &&
+            { [ -z "$lost" ] || [ "$last" != R. ] || [ "$look" -gt 50 ]; }; then
+            break
+        fi
+        sleep 0.01 # between two looks
+    done
+    stop_tcpdump
+else
+    say "ready: start ./$samples/server and ./$samples/client in two other terminals; Ctrl-C ends"
+fi
+status=0
+while before=$signals; wait "$tcpdump" || status=$?; [ "$signals" -gt "$before" ]; do
+    status=0 # the wait was interrupted by a signal, which has also stopped tcpdump
+done
+[ -z "$tail" ] || wait "$tail" || true
+
+# ---- check and name it ---------------------------------------------------------------------------
+check >"$work/check"
+{ read -r packets conversations unfinished last; read -r missing; } <"$work/check"
+dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/tcpdump")
+problem=''
+if [ -z "$dropped" ]; then
+    problem="tcpdump ended with status $status: $(tail -n 1 "$work/tcpdump")"
+elif [ "$dropped" -gt 0 ]; then
+    problem="$dropped packets were dropped by the kernel"
+elif [ "$packets" -eq 0 ]; then
+    problem='no packets came'
+elif [ -n "$missing" ]; then
+    problem="$missing is missing"
+fi
+
+# Moves what has FILE's name, and the programs' lines beside it, to the time of its last change.
+set_aside() {
+    stamp=$(date -r "$file" +%Y%m%d-%H%M%S) again=''
+    while [ -e "$base.$stamp$again.pcap" ]; do again=-$((${again#-} + 1)); done
+    for old in "$file" "$base.server.log" "$base.client.log" "$base".sample[123].*.log; do
+        [ ! -e "$old" ] || mv -n -- "$old" "$base.$stamp$again${old#"$base"}"
+    done
+}
+if [ "$file" != - ] && [ "$packets" -gt 0 ]; then
+    [ -z "$problem" ] || { base=$base.incomplete file=$base.pcap; }
+    while [ -e "$part" ]; do # mv -n gives way to a recording that has just taken the name
+        [ ! -e "$file" ] || set_aside
+        mv -n -- "$part" "$file"
+    done
+    for sample in ${run:+$samples}; do
+        for role in server client; do
+            log=$base.$role.log
+            [ "$what" != all ] || log=$base.$sample.$role.log
+            mv -- "$work/$sample.$role.log" "$log"
+        done
+    done
+fi
+count="$packets packets, $conversations conversations, ${dropped:-?} dropped"
+where=", kept as $file"
+[ "$file" != - ] && [ "$packets" -gt 0 ] || where=''
+[ -z "$problem" ] || die "not a complete recording: $problem ($count$where)"
+next="; next: scripts/ladder.sh $file"
+[ "$file" != - ] || next=''
+say "$count$where$next"

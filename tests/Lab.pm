@@ -1,0 +1,116 @@
+# What the tests share: the lab they run in, programs that die with the test, and packets as text.
+package Lab;
+use strict;
+use warnings;
+use Exporter 'import';
+use Cwd 'abs_path';
+use File::Basename 'dirname';
+use File::Temp 'tempdir';
+use POSIX ':sys_wait_h';
+use Test::More;
+use Time::HiRes qw(sleep time);
+our @EXPORT = qw(need enter_lab start stop eventually slurp run conversations);
+
+our $root = dirname(dirname(abs_path(__FILE__)));
+our %started;    # pid => 1 of what start() began and stop() has not ended
+chdir $root or die "chdir $root: $!";
+
+# Skips the whole file for want of REASON; under CI=true that is a failure.
+sub skip_or_fail {
+    my ($reason) = @_;
+    BAIL_OUT($reason) if ($ENV{CI} // '') eq 'true';
+    plan(skip_all => $reason);
+}
+
+# The file needs these commands.
+sub need {
+    for my $tool (@_) {
+        next if grep { -x "$_/$tool" } split(/:/, $ENV{PATH}), '/usr/sbin', '/sbin';
+        skip_or_fail("$tool is not installed");
+    }
+}
+
+# Runs this test file again inside scripts/lab.sh (with the given options), and only there goes on.
+sub enter_lab {
+    my @options = @_;
+    return if ($ENV{IN_LAB} // '') eq $0;
+    my $why = `scripts/lab.sh true 2>&1 </dev/null`;
+    skip_or_fail("no lab: $why") if $?;
+    $ENV{IN_LAB} = $0;
+    exec 'scripts/lab.sh', @options, $^X, "-I$root/tests", $0 or die "scripts/lab.sh: $!";
+}
+
+# Starts COMMAND with stdout and stderr in files; returns { pid, out, err }.
+sub start {
+    my @command = @_;
+    my $dir = tempdir(CLEANUP => 1);
+    my $pid = fork() // die "fork: $!";
+    if ($pid == 0) {
+        open STDIN,  '<', '/dev/null' or die;
+        open STDOUT, '>', "$dir/out"  or die;
+        open STDERR, '>', "$dir/err"  or die;
+        exec @command or POSIX::_exit(127);
+    }
+    $started{$pid} = 1;
+    return { pid => $pid, out => "$dir/out", err => "$dir/err" };
+}
+
+# Ends what start() returned with SIGNAL (TERM, or 0: wait for its own end); returns its $?.
+sub stop {
+    my ($process, $signal) = @_;
+    return $process->{status} unless delete $started{ $process->{pid} };
+    kill $signal // 'TERM', $process->{pid} unless ($signal // 'TERM') eq '0';
+    waitpid $process->{pid}, 0;
+    return $process->{status} = $?;
+}
+
+END {
+    my $status = $?;
+    kill 'KILL', keys %started;
+    $? = $status;
+}
+
+# Looks every 10 ms until CODE is true, for SECONDS at most; returns what it was at the end.
+sub eventually {
+    my ($seconds, $code) = @_;
+    my $end = time + $seconds;
+    my $value;
+    sleep 0.01 until $value = $code->() or time > $end;
+    return $value;
+}
+
+sub slurp {
+    my ($path) = @_;
+    open my $file, '<', $path or return '';
+    local $/;
+    return scalar(<$file>) // '';
+}
+
+# Runs COMMAND to its end; returns (exit status, stdout, stderr).
+sub run {
+    my $process = start(@_);
+    my $status = stop($process, '0');
+    return ($status & 127 ? 128 + ($status & 127) : $status >> 8,
+        slurp($process->{out}), slurp($process->{err}));
+}
+
+# The conversations in a recording, in order of their SYN, each as a list of packets such as
+# '>S' '<S.' '>P.4': direction seen from the SYN's sender, flags, length if not 0.
+sub conversations {
+    my ($pcap) = @_;
+    my (%at, @all);
+    for (`tcpdump -nn -r '$pcap' 2>/dev/null`) {
+        my ($from, $to, $flags, $length) = /(\S+) > (\S+): Flags \[([^]]*)\].* length (\d+)/ or next;
+        my ($out, $in) = ("$from $to", "$to $from");
+        if ($flags =~ /S/ && $flags !~ /\./) {
+            delete @at{ $out, $in };
+            push @all, $at{$out} = [];
+        }
+        my $direction = exists $at{$in} ? '<' : '>';
+        push @all, $at{$out} = [] unless exists $at{$out} || exists $at{$in};
+        push @{ $at{$out} // $at{$in} }, $direction . $flags . ($length || '');
+    }
+    return @all;
+}
+
+1;
