@@ -144,7 +144,7 @@ show=--print # tcpdump prints and records in one process
 $sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" $as "$@" "$filter" \
     2>"$work/tcpdump" &
 tcpdump=$!
-until grep -q 'listening on' "$work/tcpdump"; do # tcpdump says so when it captures
+until grep -qs 'listening on' "$work/tcpdump"; do # tcpdump says so when it captures
     alive "$tcpdump" || die "$(grep -v 'drop.*privs' "$work/tcpdump" || echo 'tcpdump: no word from it')"
     sleep 0.01 # between two looks
 done
@@ -165,7 +165,7 @@ complaint() { printf '%s %s: ' "$1" "$2"; cat "$work/$1.$2.err"; }
 if [ -n "$run" ]; then
     for sample in $samples; do
         start "$sample" server
-        until grep -q ' listen ' "$work/$sample.server.log"; do # its line when it is ready
+        until grep -qs ' listen ' "$work/$sample.server.log"; do # its line when it is ready
             alive "$started" || die "$(complaint "$sample" server)"
             sleep 0.01 # between two looks
         done
