@@ -22,7 +22,7 @@ sub parse {
     my ($text, $name) = @_;
     my %page = (problems => [], units => [], prose => '');
     my ($block, $fence, $marker, $number) = (undef, '', '', 0);
-    my $open = sub { push @{ $page{units} }, { name => "$name: $_[0]", chain => "$name:$number", blocks => [] } };
+    my $open = sub { push @{ $page{units} }, { name => "$name:$number $_[0]", chain => $name, blocks => [] } };
     $open->('');
     for (split /^/, $text) {
         $number++;
@@ -68,7 +68,7 @@ sub add {
         $block->{outputs} = [];
         $problem->('no command in it') if !@{ $block->{terminals} };
         my $lines = () = $body =~ /^[^#\s]/mg;
-        $block->{chained} = $lines > 1 || $body =~ />| -w / || grep { $_->{kind} eq 'patch' } @{ $unit->{blocks} };
+        $block->{single} = $lines == 1 && $body !~ />| -w / && !grep { $_->{kind} eq 'patch' } @{ $unit->{blocks} };
     } elsif ($marker) {
         return $problem->("unknown marker '$marker'");
     } elsif ($lang eq 'diff' && $body =~ /^--- a\//) {
@@ -81,23 +81,30 @@ sub add {
     } else {
         return $problem->("a block of unknown kind '$lang'");
     }
-    $block->{chained} //= 1;
-    $block->{key} = $block->{chained} ? $unit->{chain} .= "\0$body" : $body;
+    $block->{chained} = $block->{single} ? '' : $unit->{name};
+    $block->{key} = $block->{single} ? $body : $unit->{chain} .= "\0$body";
     push @{ $unit->{blocks} }, $block;
 }
 
 # ---- doing it ------------------------------------------------------------------------------------
-# Does what the units ask for, JOBS at a time, and adds it to RESULTS: by a block's key, a list of
-# { out, status, packets } by terminal. A single command that leaves no file is done once, in a lab
-# of its own, however often the page has it; the rest of a unit, with its patches, one by one.
+# Does what the units ask for, in JOBS labs at a time, and adds it to RESULTS: by a block's key, a
+# list of { out, status, packets } by terminal. A unit's commands and patches are done in order, in
+# a copy of PROJECT and a lab of their own; but a single command that leaves no file is done once,
+# wherever there is time, however often the page has it.
 sub run_units {
     my ($project, $jobs, $results, @units) = @_;
-    my ($dir, $number, %job, %running) = (tempdir(CLEANUP => 1), 0);
-    for my $unit (@units) {
-        for my $block (@{ $unit->{blocks} }) {
-            my $name = $block->{chained} ? $unit->{chain} : $block->{live} ? $block->{key} : 'no packets';
-            push @{ $job{$name} }, $block unless $block->{skip};
-        }
+    my ($dir, $number, %job, %single, %time, %running) = (tempdir(CLEANUP => 1), 0);
+    my $guess = sub { $_[0]{body} =~ /lose-rst/ ? 6 : $_[0]{body} =~ /sample3|8083|all/ ? 3 : $_[0]{body} =~ / -w |> sample|sleep/ ? 2 : 0.5 };
+    for my $block (grep { !$_->{skip} } map { @{ $_->{blocks} } } @units) {
+        $single{ $block->{key} } = $block, next if !$block->{chained};
+        push @{ $job{ $block->{chained} } }, $block;
+        $time{ $block->{chained} } += $guess->($block);
+    }
+    $time{"lab $_"} = 0 for 1 .. $jobs;
+    for my $block (sort { $guess->($b) <=> $guess->($a) || $a->{line} <=> $b->{line} } values %single) {
+        my ($first) = sort { $time{$a} <=> $time{$b} || $a cmp $b } map { "lab $_" } 1 .. $jobs;
+        push @{ $job{$first} }, $block;
+        $time{$first} += $guess->($block);
     }
     my $reap = sub {
         my $copy = delete $running{ waitpid -1, 0 } or return;
@@ -105,10 +112,7 @@ sub run_units {
         @$results{ keys %$done } = values %$done;
         print STDERR slurp("$copy.err");
     };
-    # The slow ones first, so that their waits overlap with the work of the others.
-    my %slow = map { my $text = join '', map { $_->{body} } @{ $job{$_} };
-        $_ => $text =~ /lose-rst/ ? 5 : $text =~ /sample3|8083|\ball\b|no packets/ ? 3 : $text =~ / -w |sleep/ ? 2 : 1 } keys %job;
-    for my $name (sort { $slow{$b} <=> $slow{$a} || $a cmp $b } keys %job) {
+    for my $name (sort { $time{$b} <=> $time{$a} || $a cmp $b } keys %job) {
         $reap->() while keys %running >= $jobs;
         my $copy = "$dir/" . ++$number;
         store $job{$name}, "$copy.in";
@@ -227,7 +231,7 @@ sub pattern {
     s/\bwscale \d+/wscale W/g;
     s/\bid \d+/id N/g;
     s/\b0x[0-9a-f]{2,4}\b/0xN/g;
-    s/\btimewait,\d+\w+/timewait,T/g;
+    s/\btimewait,\d+sec\b/timewait,T/g;
     s/(snapshot length) \d+/$1 N/g;
     s/PortProcess/Port Process/g;
     s/ +/ /g;
@@ -238,30 +242,34 @@ sub pattern {
 # RESULT's output as the block that shows it should have it.
 sub shown {
     my ($out, $output) = @_;
+    $out =~ s/^```.*\n//mg if $output->{lang} eq 'mermaid';    # the page has its own
     return $out if $output->{body} =~ /$chatter/m;
     return join '', grep { !/$chatter/ } split /^/, $out;
+}
+
+# What terminal T of COMMAND really put out, if that is not what its output block shows.
+sub differs {
+    my ($command, $t, $results) = @_;
+    my $output = $command->{outputs}[$t];
+    my ($is, $should) = (shown($results->{ $command->{key} }[$t]{out}, $output), $output->{body});
+    ($is, $should) = map { pattern($_) } $is, $should if $command->{live};
+    return $is eq $should ? () : $is;
 }
 
 # What is wrong with UNIT, given the results of doing it.
 sub check {
     my ($unit, $results) = @_;
     my @problems;
-    for my $command (grep { $_->{kind} eq 'sh' } @{ $unit->{blocks} }) {
+    for my $command (grep { $_->{kind} eq 'sh' && !$_->{skip} } @{ $unit->{blocks} }) {
         my $at = "line $command->{line}";
         my $last = $#{ $command->{terminals} };
         for my $t (0 .. $last) {
-            my $output = $command->{outputs}[$t];
-            my $result = $results->{ $command->{key} }[$t];
-            if (!$result) {
-                push @problems, "$at: not done" if !$command->{skip};
-                next;
-            }
+            my $result = $results->{ $command->{key} }[$t] or do { push @problems, "$at: not done"; next };
             my ($out, $status, $packets) = @$result{qw(out status packets)};
             push @problems, "$at: exit status $status\n$out" if $status ne ($t == $last ? $command->{status} : 0);
-            if ($output) {
-                my ($is, $should) = (shown($out, $output), $output->{body});
-                ($is, $should) = map { pattern($_) } $is, $should if $command->{live};
-                push @problems, "line $output->{line}: the output is not this, but\n$is" if $is ne $should;
+            if ($command->{outputs}[$t]) {
+                push @problems, map { "line $command->{outputs}[$t]{line}: the output is not this, but\n$_" }
+                    differs($command, $t, $results);
             } elsif ($packets && $out !~ /^(?:\^C)?$packets packets captured|: $packets packets, /m) {
                 push @problems, "$at: not $packets packets captured\n$out";
             }

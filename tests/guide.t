@@ -63,15 +63,16 @@ is(join("\n", @{ $problems{ $_->{name} } }), '', $_->{name}) for @units;
 my @missed;
 for my $unit (grep { !@{ $problems{ $_->{name} } } } @units) {
     for my $command (grep { $_->{kind} eq 'sh' && !$_->{skip} } @{ $unit->{blocks} }) {
-        for my $output (@{ $command->{outputs} }) {
+        for my $t (0 .. $#{ $command->{outputs} }) {
+            my $output = $command->{outputs}[$t];
             my $body = $output->{body};
-            my @wrong = ("$body\n", $body =~ s/.*\n//r, $body =~ s/[[:alpha:]](?=[^[:alpha:]]*\z)/_/r);
-            push @wrong, $body =~ s/Flags \[\K./U/r, $body =~ s/length \K\d+/99/r if $body =~ /Flags/;
+            my @wrong = ("$body\n", $body =~ s/.*\n\z//r, $body =~ s/[[:alpha:]](?=[^[:alpha:]]*\z)/_/r);
+            push @wrong, $body =~ s/Flags \[\K./U/r, $body =~ s/, length \K\d+/99/r if $body =~ /Flags/;
             push @wrong, $body =~ s/seq 1:\K5/6/r if $body =~ /seq 1:5/;
             push @wrong, map { my $at = $_; $body =~ s/^.{$at}\K./$& eq '~' ? '_' : '~'/ser } 0 .. length($body) - 2 if !$command->{live};
-            for (@wrong) {
+            for (grep { $_ ne $body } @wrong) {
                 local $output->{body} = $_;
-                push @missed, "line $output->{line}: $_" if !Guide::check($unit, \%results);
+                push @missed, "line $output->{line}: $_" if !Guide::differs($command, $t, \%results);
             }
         }
     }
