@@ -14,7 +14,7 @@ use Lab;
 my %packets = (1 => 11, 2 => 8, 3 => 8);    # of one conversation of each sample
 my $terminal = encode('UTF-8', '# ターミナル');
 # What tcpdump says beside the packets: compared only where the page shows it.
-my $chatter = qr/^(?:reading from file|(?:tcpdump: )?(?:listening on|verbose output|dropped priv))/;
+my $chatter = qr/^(?:reading from file|Running as user|(?:tcpdump: )?(?:listening on|verbose output|dropped priv))/;
 
 # The page as { problems, units }. A unit is what stands under one heading: its commands share a
 # copy of the project and a lab. Its blocks are { kind: sh|patch|output, body, line, ... }.
