@@ -68,7 +68,7 @@ sub add {
         $block->{outputs} = [];
         $problem->('no command in it') if !@{ $block->{terminals} };
         my $lines = () = $body =~ /^[^#\s]/mg;
-        $block->{single} = $lines == 1 && $body !~ />| -w / && !grep { $_->{kind} eq 'patch' } @{ $unit->{blocks} };
+        $block->{single} = $lines == 1 && $body !~ />| -w |\.log|captures\// && !grep { $_->{kind} eq 'patch' } @{ $unit->{blocks} };
     } elsif ($marker) {
         return $problem->("unknown marker '$marker'");
     } elsif ($lang eq 'diff' && $body =~ /^--- a\//) {
