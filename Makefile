@@ -1,11 +1,26 @@
-# make: the six programs; make test, lint, clean, help.
-CC ?= cc
-CFLAGS ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-LDFLAGS ?= -pie -Wl,-z,relro,-z,now
-PROGRAMS = $(foreach n,1 2 3,sample$(n)/server sample$(n)/client)
+# The six programs, and what is done with them: see make help.
+CFLAGS = -O2 -g -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+LDFLAGS = -pie -Wl,-z,relro,-z,now
+programs = sample1/server sample1/client sample2/server sample2/client sample3/server sample3/client
 
-all: $(PROGRAMS)
-%: %.c
+all: $(programs)
+
+$(programs): %: %.c Makefile
 	$(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+test: all
+	prove -j4 tests
+
+lint:
+	tests/lint
+
 clean:
-	rm -f $(PROGRAMS)
+	rm -rf $(programs) tests/bin
+
+help:
+	@echo 'make         build the six programs (CC, CPPFLAGS, CFLAGS, LDFLAGS are honoured)'
+	@echo 'make test    prove every claim on real packets, in a private network'
+	@echo 'make lint    warnings of gcc and clang, analysers, sanitizers, valgrind, shellcheck'
+	@echo 'make clean   remove what make made; recordings in captures/ stay'
+
+.PHONY: all test lint clean help

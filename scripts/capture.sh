@@ -18,7 +18,7 @@ run='' file='' what=''
 while [ $# -gt 0 ]; do
     case $1 in
     --run) run=1 ;;
-    -w) [ $# -gt 1 ] && [ -n "$2" ] || bad_usage '-w: no file'; file=$2; shift ;;
+    -w) file=${2-}; [ -n "$file" ] || bad_usage '-w: no file'; shift ;;
     sample[123] | all) [ -z "$what" ] || bad_usage "$1: one sample, or all"; what=$1 ;;
     -h | --help) printf '%s\n' "$usage"; exit 0 ;;
     --) shift; break ;;
@@ -43,8 +43,9 @@ fi
 command -v tcpdump >/dev/null || die 'tcpdump: not found (sudo apt-get install tcpdump)'
 if [ -n "$run" ]; then
     for sample in $samples; do
-        [ -x "$root/$sample/server" ] && [ -x "$root/$sample/client" ] ||
-            die "$sample: not built (run make first)"
+        for role in server client; do
+            [ -x "$root/$sample/$role" ] || die "$sample/$role: not built (run make first)"
+        done
     done
 fi
 sudo=''
@@ -239,7 +240,8 @@ if [ "$file" != - ] && [ "$packets" -gt 0 ]; then
         done
     done
 fi
-count="$packets packets, $conversations conversations, ${dropped:-?} dropped"
+s() { [ "$1" -eq 1 ] || echo s; }
+count="$packets packet$(s "$packets"), $conversations conversation$(s "$conversations"), ${dropped:-?} dropped"
 where=", kept as $file"
 [ "$file" != - ] && [ "$packets" -gt 0 ] || where=''
 [ -z "$problem" ] || die "not a complete recording: $problem ($count$where)"
