@@ -139,14 +139,15 @@ check() {
 # ---- record --------------------------------------------------------------------------------------
 show=--print # tcpdump prints and records in one process
 [ "$file" != - ] || show=''
+# Its words go to a file named *.pcap, for AppArmor's profile of tcpdump lets it write to no other.
 # -U --immediate-mode -l: each packet is in the file and on the screen as it comes, so that none is
 # lost at the end; -s 256 -B 16384 (KiB): the ring holds a burst of thousands.
 # shellcheck disable=SC2086 # lists of options
 $sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" $as "$@" "$filter" \
-    2>"$work/tcpdump" &
+    2>"$work/words.pcap" &
 tcpdump=$!
-until grep -q 'listening on' "$work/tcpdump"; do # tcpdump says so when it captures
-    alive "$tcpdump" || die "$(grep -v 'drop.*privs' "$work/tcpdump" || echo 'tcpdump: no word from it')"
+until grep -q 'listening on' "$work/words.pcap"; do # tcpdump says so when it captures
+    alive "$tcpdump" || die "$(grep -v 'drop.*privs' "$work/words.pcap" || echo 'tcpdump: no word from it')"
     sleep 0.01 # between two looks
 done
 if [ "$file" = - ]; then
@@ -206,10 +207,10 @@ done
 # ---- check and name it ---------------------------------------------------------------------------
 check >"$work/check"
 { read -r packets conversations unfinished last; read -r missing; } <"$work/check"
-dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/tcpdump")
+dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/words.pcap")
 problem=''
 if [ -z "$dropped" ]; then
-    problem="tcpdump ended with status $status: $(tail -n 1 "$work/tcpdump")"
+    problem="tcpdump ended with status $status: $(tail -n 1 "$work/words.pcap")"
 elif [ "$dropped" -gt 0 ]; then
     problem="$dropped packets were dropped by the kernel"
 elif [ "$packets" -eq 0 ]; then
