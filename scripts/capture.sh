@@ -55,6 +55,7 @@ elif why=$(tcpdump -i lo -L 2>&1 >/dev/null); then
     as=''
 else
     command -v sudo >/dev/null || die "$why (install sudo, or use scripts/lab.sh $0 ...)"
+    command -v pkill >/dev/null || die 'pkill: not found (sudo apt-get install procps)'
     sudo=sudo as="-Z $(id -un)"
 fi
 
@@ -73,9 +74,14 @@ work='' part='' tcpdump='' tail='' programs='' signals=0
 alive() { # PID: not yet ended (kill -0 could not tell for a sudo)
     [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
 }
-stop_tcpdump() { # ours is the one that has our temporary file; sudo would hide its pid
-    tag=${part%.part.pcap}
-    pkill -INT -u "$(id -u)" -f "^tcpdump .*[.]${tag##*.}[.]part[.]pcap " || true
+stop_tcpdump() {
+    [ -n "$tcpdump" ] || return 0
+    if [ -z "$sudo" ]; then
+        kill -INT "$tcpdump" 2>/dev/null || true
+    else # $tcpdump is the sudo: the tcpdump that has become ours has our temporary file
+        tag=${part%.part.pcap}
+        pkill -INT -u "$(id -u)" -f "^tcpdump .*[.]${tag##*.}[.]part[.]pcap " || true
+    fi
 }
 # shellcheck disable=SC2317,SC2329 # called by trap
 clean_up() {
@@ -150,6 +156,7 @@ until grep -q 'listening on' "$work/words.pcap"; do # tcpdump says so when it ca
     alive "$tcpdump" || die "$(grep -v 'drop.*privs' "$work/words.pcap" || echo 'tcpdump: no word from it')"
     sleep 0.01 # between two looks
 done
+[ "$signals" -eq 0 ] || stop_tcpdump # one that came too early for tcpdump
 if [ "$file" = - ]; then
     { tail -c +1 -s 0.1 --pid="$tcpdump" -f "$part" 2>/dev/null || true; stop_tcpdump; } &
     tail=$!
