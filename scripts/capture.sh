@@ -6,7 +6,7 @@
 # Packets go to stdout, all else to stderr. Exit status: 0 for a complete recording, else 1; 2 usage.
 set -eu
 usage='usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]'
-root=$(cd -- "$(dirname -- "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 PATH=$PATH:/usr/sbin
 
 say() { printf 'capture.sh: %s\n' "$*" >&2; }
