@@ -10,7 +10,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 PATH=$PATH:/usr/sbin
 
 say() { printf 'capture.sh: %s\n' "$*" >&2; }
-die() { say "$@"; exit 1; }
+die() { say "$(printf '%s ' "$@" | tr '\n' ' ' | sed 's/ *$//')"; exit 1; } # one line, always
 bad_usage() { say "$1 ($usage)"; exit 2; }
 
 # ---- what is asked -------------------------------------------------------------------------------
