@@ -9,7 +9,7 @@ use File::Temp 'tempdir';
 use POSIX ':sys_wait_h';
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = qw(need enter_lab start stop eventually slurp run conversations);
+our @EXPORT = qw(need enter_lab start stop pause eventually slurp run steps conversations);
 
 our $root = dirname(dirname(abs_path(__FILE__)));
 our %started;    # pid => 1 of what start() began and stop() has not ended
@@ -64,6 +64,15 @@ sub stop {
     return $process->{status} = $?;
 }
 
+# Stops what start() returned in the middle of the call in which it sleeps; SIGCONT goes on.
+sub pause {
+    my ($process) = @_;
+    my $is = sub { my ($state) = @_; sub { slurp("/proc/$process->{pid}/stat") =~ /\) $state / } };
+    eventually(5, $is->('S')) or return;
+    kill 'STOP', $process->{pid};
+    return eventually(5, $is->('T'));
+}
+
 END {
     my $status = $?;
     kill 'KILL', keys %started;
@@ -92,6 +101,12 @@ sub run {
     my $status = stop($process, '0');
     return ($status & 127 ? 128 + ($status & 127) : $status >> 8,
         slurp($process->{out}), slurp($process->{err}));
+}
+
+# The lines of a program without their times and its role.
+sub steps {
+    my ($lines) = @_;
+    return $lines =~ s/^\d\d:\d\d:\d\d\.\d{6} (?:client|server) //gmr;
 }
 
 # The conversations in a recording, in order of their SYN, each as a list of packets such as
