@@ -4,12 +4,13 @@ use strict;
 use warnings;
 use Exporter 'import';
 use Cwd 'abs_path';
-use File::Basename 'dirname';
+use File::Basename qw(basename dirname);
 use File::Temp 'tempdir';
 use POSIX ':sys_wait_h';
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = qw(need enter_lab start stop pause eventually slurp run steps conversations);
+our @EXPORT = qw(need enter_lab start stop pause eventually slurp run steps conversations
+    as_user as_user_ok);
 
 our $root = dirname(dirname(abs_path(__FILE__)));
 our %started;    # pid => 1 of what start() began and stop() has not ended
@@ -33,7 +34,11 @@ sub need {
 # Runs this test file again inside scripts/lab.sh (with the given options), and only there goes on.
 sub enter_lab {
     my @options = @_;
-    return if ($ENV{IN_LAB} // '') eq $0;
+    if (($ENV{IN_LAB} // '') eq $0) {
+        $SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
+        alarm 60;
+        return;
+    }
     my $why = `scripts/lab.sh true 2>&1 </dev/null`;
     skip_or_fail("no lab: $why") if $?;
     $ENV{IN_LAB} = $0;
@@ -75,8 +80,33 @@ sub pause {
 
 END {
     my $status = $?;
+    kill 'TERM', keys %started;
+    eventually(2, sub { delete @started{ grep { waitpid($_, WNOHANG) } keys %started }; !%started });
     kill 'KILL', keys %started;
     $? = $status;
+}
+
+# Starts this test file once more as a user who is not root and owns a copy of what it needs.
+sub as_user {
+    my $user = 65534;    # nobody
+    my $tree = tempdir(CLEANUP => 1);
+    system('cp', '-R', glob('sample[123]'), 'scripts', 'tests', $tree) == 0 or die 'cp';
+    system('chown', '-R', "$user:$user", $tree) == 0 or die 'chown';
+    local @ENV{qw(HOME TMPDIR)} = ($tree, '/tmp');
+    delete local $ENV{IN_LAB};
+    return start('setpriv', "--reuid=$user", "--regid=$user", '--clear-groups', "$tree/tests/" . basename($0));
+}
+
+# What as_user() started must pass as well.
+sub as_user_ok {
+    my ($process) = @_;
+    my $status = stop($process, '0');
+    my ($out, $err) = map { slurp($process->{$_}) } qw(out err);
+  SKIP: {
+        skip("as an ordinary user: $1", 1) if $out =~ /^1\.\.0 # SKIP (.*)/;
+        ok($status == 0 && $out =~ /^1\.\.\d+$/m, 'all this holds for an ordinary user, too')
+            or diag(join "\n", $err, "status $status", $out =~ /^((?:not ok|Bail out).*)/mg);
+    }
 }
 
 # Looks every 10 ms until CODE is true, for SECONDS at most; returns what it was at the end.
