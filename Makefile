@@ -14,6 +14,14 @@ test: all
 lint:
 	tests/lint
 
+stress: all
+	tests/stress
+	ROUNDS=10000 prove tests/hostile.t
+	MOMENTS=50 prove tests/interrupt.t
+
+bench: all
+	tests/bench
+
 clean:
 	rm -rf $(programs) tests/bin
 
@@ -21,6 +29,8 @@ help:
 	@echo 'make         build the six programs (CC, CPPFLAGS, CFLAGS, LDFLAGS are honoured)'
 	@echo 'make test    prove every claim on real packets, in a private network'
 	@echo 'make lint    warnings of gcc and clang, analysers, sanitizers, valgrind, shellcheck'
+	@echo 'make stress  thousands of conversations, hostile peers and interruptions (N=, ROUNDS=)'
+	@echo 'make bench   what it costs, beside the least and beside other tools'
 	@echo 'make clean   remove what make made; recordings in captures/ stay'
 
-.PHONY: all test lint clean help
+.PHONY: all test lint stress bench clean help
