@@ -409,6 +409,7 @@ draw() {
         [ -n "$mermaid" ] || { stream=1 lines=-l; trap : INT; }
     else
         [ -e "$file" ] || { say "$file: no such file (scripts/capture.sh records one)"; return 1; }
+        [ ! -d "$file" ] || { say "$file: a directory (name the recordings in it)"; return 1; }
         [ -r "$file" ] || { say "$file: may not be read by you (ls -l $file)"; return 1; }
         exec <"$file"
         for log in "${file%.pcap}".server.log "${file%.pcap}".client.log "${file%.pcap}".sample[123].*.log; do
