@@ -187,6 +187,8 @@ if [ -n "$run" ]; then
     for sample in $samples; do
         start "$sample" client
         clients="$clients $sample:$started"
+        # one connection after the other, so that every recording of all has the same order
+        until grep -qs ' connect ' "$work/$sample.client.log" || ! alive "$started"; do sleep 0.01; done
     done
     for client in $clients; do
         wait "${client#*:}" || lost=1
