@@ -1,11 +1,43 @@
-# make: the six programs; make test, lint, clean, help.
-CC ?= cc
-CFLAGS ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-LDFLAGS ?= -pie -Wl,-z,relro,-z,now
-PROGRAMS = $(foreach n,1 2 3,sample$(n)/server sample$(n)/client)
+# The six programs, and what is done with them: see make help.
+CFLAGS = -O2 -g -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+LDFLAGS = -pie -Wl,-z,relro,-z,now
+programs = sample1/server sample1/client sample2/server sample2/client sample3/server sample3/client
 
-all: $(PROGRAMS)
-%: %.c
+all: $(programs)
+
+$(programs): %: %.c Makefile
 	$(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+demo: all # the three samples at once, recorded in a private network and drawn
+	@echo "Recording three conversations; sample3's client sleeps 3 s before it reads ..."
+	@scripts/lab.sh scripts/capture.sh --run all >/dev/null
+	@echo; scripts/ladder.sh captures/all.pcap
+	@echo; echo 'Recording: captures/all.pcap; what the programs said: captures/all.*.log'
+
+test: all
+	prove -j4 tests
+
+lint:
+	tests/lint
+
+stress: all
+	tests/stress
+	ROUNDS=10000 prove tests/hostile.t
+	MOMENTS=50 prove tests/interrupt.t
+
+bench: all
+	tests/bench
+
 clean:
-	rm -f $(PROGRAMS)
+	rm -rf $(programs) tests/bin
+
+help:
+	@echo 'make         build the six programs (CC, CPPFLAGS, CFLAGS, LDFLAGS are honoured)'
+	@echo 'make demo    run, record and draw the three samples: start here'
+	@echo 'make test    prove every claim on real packets, in a private network'
+	@echo 'make lint    warnings of gcc and clang, analysers, sanitizers, valgrind, shellcheck'
+	@echo 'make stress  thousands of conversations, hostile peers and interruptions (N=, ROUNDS=)'
+	@echo 'make bench   what it costs, beside the least and beside other tools'
+	@echo 'make clean   remove what make made; recordings in captures/ stay'
+
+.PHONY: all demo test lint stress bench clean help

@@ -66,7 +66,8 @@ static int receive(int connection, char *data, size_t size)
             return end;
         }
         for (ssize_t i = 0; i < n; i++)
-            data[i] = data[i] < ' ' || data[i] > '~' ? '.' : data[i];
+            if (data[i] < ' ' || data[i] > '~')
+                data[i] = '.';
         say("recv %zd bytes \"%.*s\"", n, (int)n, data);
         data += n;
         size -= (size_t)n;

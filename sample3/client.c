@@ -65,7 +65,8 @@ static int receive(int connection, char *data, size_t size)
             return end;
         }
         for (ssize_t i = 0; i < n; i++)
-            data[i] = data[i] < ' ' || data[i] > '~' ? '.' : data[i];
+            if (data[i] < ' ' || data[i] > '~')
+                data[i] = '.';
         say("recv %zd bytes \"%.*s\"", n, (int)n, data);
         data += n;
         size -= (size_t)n;
@@ -101,8 +102,8 @@ int main(int argc, char **argv)
     say("send 4 bytes \"ABCD\"");
     if (send(connection, "ABCD", 4, MSG_NOSIGNAL) == -1) /* the peer is gone: no SIGPIPE */
         die(1, "send " ADDRESS, strerror(errno), "is that ./" SAMPLE "/server?");
-    for (unsigned left = 3; left > 0; left = sleep(left)) /* asleep while the RST arrives */
-        continue;
+    for (unsigned left = 3; left > 0;) /* asleep while the RST arrives */
+        left = sleep(left);
     /* Linux still delivers what came before the RST; RFC 9293 3.10.7.4 asks to flush it. */
     int end = receive(connection, data, 4);
     if (end != 0 || memcmp(data, "CDEF", 4) != 0)

@@ -6,11 +6,11 @@
 # Packets go to stdout, all else to stderr. Exit status: 0 for a complete recording, else 1; 2 usage.
 set -eu
 usage='usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]'
-root=$(cd -- "$(dirname -- "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 PATH=$PATH:/usr/sbin
 
 say() { printf 'capture.sh: %s\n' "$*" >&2; }
-die() { say "$@"; exit 1; }
+die() { say "$(printf '%s ' "$@" | tr '\n' ' ' | sed 's/ *$//')"; exit 1; } # one line, always
 bad_usage() { say "$1 ($usage)"; exit 2; }
 
 # ---- what is asked -------------------------------------------------------------------------------
@@ -18,7 +18,7 @@ run='' file='' what=''
 while [ $# -gt 0 ]; do
     case $1 in
     --run) run=1 ;;
-    -w) [ $# -gt 1 ] && [ -n "$2" ] || bad_usage '-w: no file'; file=$2; shift ;;
+    -w) file=${2-}; [ -n "$file" ] || bad_usage '-w: no file'; shift ;;
     sample[123] | all) [ -z "$what" ] || bad_usage "$1: one sample, or all"; what=$1 ;;
     -h | --help) printf '%s\n' "$usage"; exit 0 ;;
     --) shift; break ;;
@@ -43,8 +43,9 @@ fi
 command -v tcpdump >/dev/null || die 'tcpdump: not found (sudo apt-get install tcpdump)'
 if [ -n "$run" ]; then
     for sample in $samples; do
-        [ -x "$root/$sample/server" ] && [ -x "$root/$sample/client" ] ||
-            die "$sample: not built (run make first)"
+        for role in server client; do
+            [ -x "$root/$sample/$role" ] || die "$sample/$role: not built (run make first)"
+        done
     done
 fi
 sudo=''
@@ -54,6 +55,7 @@ elif why=$(tcpdump -i lo -L 2>&1 >/dev/null); then
     as=''
 else
     command -v sudo >/dev/null || die "$why (install sudo, or use scripts/lab.sh $0 ...)"
+    command -v pkill >/dev/null || die 'pkill: not found (sudo apt-get install procps)'
     sudo=sudo as="-Z $(id -un)"
 fi
 
@@ -72,12 +74,18 @@ work='' part='' tcpdump='' tail='' programs='' signals=0
 alive() { # PID: not yet ended (kill -0 could not tell for a sudo)
     [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
 }
-stop_tcpdump() { # ours is the one that has our temporary file; sudo would hide its pid
-    tag=${part%.part.pcap}
-    pkill -INT -u "$(id -u)" -f "^tcpdump .*[.]${tag##*.}[.]part[.]pcap " || true
+stop_tcpdump() {
+    [ -n "$tcpdump" ] || return 0
+    if [ -z "$sudo" ]; then
+        kill -INT "$tcpdump" 2>/dev/null || true
+    else # $tcpdump is the sudo: the tcpdump that has become ours has our temporary file
+        tag=${part%.part.pcap}
+        pkill -INT -u "$(id -u)" -f "^tcpdump .*[.]${tag##*.}[.]part[.]pcap " || true
+    fi
 }
 # shellcheck disable=SC2317,SC2329 # called by trap
 clean_up() {
+    [ $? -le 128 ] || say 'interrupted: nothing is kept' # a signal has ended one of the commands here
     trap '' INT TERM HUP
     for pid in $programs; do kill "$pid" 2>/dev/null || true; done
     while [ -n "$tcpdump" ] && alive "$tcpdump"; do
@@ -138,16 +146,21 @@ check() {
 # ---- record --------------------------------------------------------------------------------------
 show=--print # tcpdump prints and records in one process
 [ "$file" != - ] || show=''
+# Its words go to a file named *.pcap, for AppArmor's profile of tcpdump lets it write to no other.
 # -U --immediate-mode -l: each packet is in the file and on the screen as it comes, so that none is
 # lost at the end; -s 256 -B 16384 (KiB): the ring holds a burst of thousands.
 # shellcheck disable=SC2086 # lists of options
 $sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" $as "$@" "$filter" \
-    2>"$work/tcpdump" &
+    2>"$work/words.pcap" &
 tcpdump=$!
-until grep -qs 'listening on' "$work/tcpdump"; do # tcpdump says so when it captures
-    alive "$tcpdump" || die "$(grep -v 'drop.*privs' "$work/tcpdump" || echo 'tcpdump: no word from it')"
+until grep -qs 'listening on' "$work/words.pcap"; do # tcpdump says so when it captures
+    alive "$tcpdump" || {
+        why=$(grep -v 'drop.*privs' "$work/words.pcap" | head -n 1) # its usage may follow
+        die "${why:-tcpdump: no word from it}"
+    }
     sleep 0.01 # between two looks
 done
+[ "$signals" -eq 0 ] || stop_tcpdump # one that came too early for tcpdump
 if [ "$file" = - ]; then
     { tail -c +1 -s 0.1 --pid="$tcpdump" -f "$part" 2>/dev/null || true; stop_tcpdump; } &
     tail=$!
@@ -174,6 +187,8 @@ if [ -n "$run" ]; then
     for sample in $samples; do
         start "$sample" client
         clients="$clients $sample:$started"
+        # one connection after the other, so that every recording of all has the same order
+        until grep -qs ' connect ' "$work/$sample.client.log" || ! alive "$started"; do sleep 0.01; done
     done
     for client in $clients; do
         wait "${client#*:}" || lost=1
@@ -183,7 +198,7 @@ if [ -n "$run" ]; then
     # The last packets may still be on their way into the file: look until the end is there. To a
     # client that saw no RST, [R.] is not the end: its FIN and another RST follow.
     for look in $(seq 100); do
-        [ "$signals" -eq 0 ] || break
+        if [ "$signals" -gt 0 ] || ! alive "$tcpdump"; then break; fi # -c may have ended it
         check >"$work/check"
         read -r packets conversations unfinished last <"$work/check"
         if [ "$conversations" -ge "$(echo "$samples" | wc -w)" ] && [ "$unfinished" -eq 0 ] &&
@@ -205,10 +220,10 @@ done
 # ---- check and name it ---------------------------------------------------------------------------
 check >"$work/check"
 { read -r packets conversations unfinished last; read -r missing; } <"$work/check"
-dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/tcpdump")
+dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/words.pcap")
 problem=''
 if [ -z "$dropped" ]; then
-    problem="tcpdump ended with status $status: $(tail -n 1 "$work/tcpdump")"
+    problem="tcpdump ended with status $status: $(tail -n 1 "$work/words.pcap")"
 elif [ "$dropped" -gt 0 ]; then
     problem="$dropped packets were dropped by the kernel"
 elif [ "$packets" -eq 0 ]; then
@@ -239,7 +254,8 @@ if [ "$file" != - ] && [ "$packets" -gt 0 ]; then
         done
     done
 fi
-count="$packets packets, $conversations conversations, ${dropped:-?} dropped"
+s() { [ "$1" -eq 1 ] || echo s; }
+count="$packets packet$(s "$packets"), $conversations conversation$(s "$conversations"), ${dropped:-?} dropped"
 where=", kept as $file"
 [ "$file" != - ] && [ "$packets" -gt 0 ] || where=''
 [ -z "$problem" ] || die "not a complete recording: $problem ($count$where)"
