@@ -41,7 +41,7 @@ sub parse {
             $open->($2);
         } elsif (/^\s*<!-- test: (.*?) -->\s*$/) {
             $marker = $1;
-        } elsif (/\S/) {
+        } elsif (/\S/ && !/^<!--/) {
             push @{ $page{problems} }, "line $number: no block after the marker '$marker'" if $marker;
             $marker = '';
         }
@@ -54,6 +54,10 @@ sub parse {
 # Sorts BLOCK into UNIT: a command, a patch, or the output of the command before it.
 sub add {
     my ($page, $unit, $block) = @_;
+    if ($block->{marker} =~ /^output of (.+)/) {
+        $block->{marker} = '';
+        add($page, $unit, { lang => 'sh', line => $block->{line}, body => "$1\n", marker => '' });
+    }
     my ($lang, $body, $marker) = @$block{qw(lang body marker)};
     my $problem = sub { push @{ $page->{problems} }, "line $block->{line}: $_[0]" };
     my ($last) = grep { $_->{kind} eq 'sh' } reverse @{ $unit->{blocks} };

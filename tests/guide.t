@@ -12,6 +12,7 @@
 # Markers stand before a block, and the reader does not see them:
 #   <!-- test: exit 1 -->           the exit status, if it is not 0
 #   <!-- test: needs tshark -->     left out where that is not installed
+#   <!-- test: output of COMMAND --> an output whose command the reader does not see
 #   <!-- test: not run, REASON -->  for what no test can do: installing, cloning, the tests themselves
 use strict;
 use warnings;
@@ -34,9 +35,9 @@ open my $sudo, '>', "$dir/bin/sudo" or die "sudo: $!";
 print $sudo "#!/bin/sh\nexec \"\$@\"\n";
 close $sudo;
 chmod 0755, "$dir/bin/sudo";
-@ENV{qw(PATH TZ NO_COLOR TERM SHELL USER CFLAGS LC_ALL GIT_CEILING_DIRECTORIES)} =
-    ("$dir/bin:$ENV{PATH}:/usr/sbin:/sbin", 'JST-9', 1, 'dumb', '/bin/bash', scalar getpwuid $<, '-O0', 'C.UTF-8', $dir);
-delete @ENV{qw(MAKEFLAGS MAKELEVEL MFLAGS)};
+@ENV{qw(PATH TZ NO_COLOR TERM SHELL USER MAKEFLAGS LC_ALL GIT_CEILING_DIRECTORIES)} =
+    ("$dir/bin:$ENV{PATH}:/usr/sbin:/sbin", 'JST-9', 1, 'dumb', '/bin/bash', scalar getpwuid $<, ' -- CFLAGS=-O0', 'C.UTF-8', $dir);
+delete @ENV{qw(MAKELEVEL MFLAGS)};
 system("cp -a Makefile sample? scripts $dir/project && cp -a tests/reference $dir/project/tests" .
     " && make -s -C $dir/project") == 0 or BAIL_OUT('no copy of the project');
 
