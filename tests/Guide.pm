@@ -91,61 +91,62 @@ sub add {
 }
 
 # ---- doing it ------------------------------------------------------------------------------------
-# Does what the units ask for, in JOBS labs at a time, and adds it to RESULTS: by a block's key, a
-# list of { out, status, packets } by terminal. A unit's commands and patches are done in order, in
-# a copy of PROJECT and a lab of their own; but a single command that leaves no file is done once,
+# Does what the units ask for, in JOBS labs at the same time, and adds it to RESULTS: by a block's
+# key, a list of { out, status, packets } by terminal. A unit's commands and patches are done in
+# order, in a copy of PROJECT of their own; but a single command that leaves no file is done once,
 # wherever there is time, however often the page has it.
 sub run_units {
     my ($project, $jobs, $results, @units) = @_;
-    my ($dir, $number, %job, %single, %time, %running) = (tempdir(CLEANUP => 1), 0);
-    my $guess = sub { $_[0]{body} =~ /lose-rst/ ? 6 : $_[0]{body} =~ /sample3|8083|all/ ? 3 : $_[0]{body} =~ / -w |> sample|sleep/ ? 2 : 0.5 };
+    my $dir = tempdir(CLEANUP => 1);
+    my (%chain, %time, %job, %busy);
     for my $block (grep { !$_->{skip} } map { @{ $_->{blocks} } } @units) {
-        $single{ $block->{key} } = $block, next if !$block->{chained};
-        push @{ $job{ $block->{chained} } }, $block;
-        $time{ $block->{chained} } += $guess->($block);
+        my $name = $block->{chained} || $block->{key};
+        next if $chain{$name} && !$block->{chained};
+        push @{ $chain{$name} }, $block;
+        local $_ = $block->{body};
+        $time{$name} += !$block->{live} ? 0.1 : /lose-rst/ ? 6 : /sample3|8083|all/ ? 3.3 : / -w |> sample|sleep/ ? 2 : 0.4;
     }
-    $time{"lab $_"} = 0 for 1 .. $jobs;
-    for my $block (sort { $guess->($b) <=> $guess->($a) || $a->{line} <=> $b->{line} } values %single) {
-        my ($first) = sort { $time{$a} <=> $time{$b} || $a cmp $b } map { "lab $_" } 1 .. $jobs;
-        push @{ $job{$first} }, $block;
-        $time{$first} += $guess->($block);
+    for my $name (sort { $time{$b} <=> $time{$a} || $a cmp $b } keys %chain) {
+        my ($first) = sort { ($busy{$a} // 0) <=> ($busy{$b} // 0) || $a <=> $b } 1 .. $jobs;
+        push @{ $job{$first} }, $chain{$name};
+        $busy{$first} += $time{$name};
     }
-    my $reap = sub {
-        my $copy = delete $running{ waitpid -1, 0 } or return;
-        my $done = eval { retrieve("$copy.out") } // {};
-        @$results{ keys %$done } = values %$done;
-        print STDERR slurp("$copy.err");
-    };
-    for my $name (sort { $time{$b} <=> $time{$a} || $a cmp $b } keys %job) {
-        $reap->() while keys %running >= $jobs;
-        my $copy = "$dir/" . ++$number;
-        store $job{$name}, "$copy.in";
+    my %running;
+    for my $n (keys %job) {
+        store { project => $project, copy => "$dir/$n", chains => $job{$n} }, "$dir/$n.in";
         my $pid = fork // die "fork: $!";
         if (!$pid) {
-            open STDERR, '>', "$copy.err";
-            system('cp', '-a', $project, $copy) == 0 && chdir $copy or POSIX::_exit(1);
-            exec "$Lab::root/scripts/lab.sh", $^X, "-I$Lab::root/tests", '-MGuide', '-e', 'Guide::do_job(@ARGV)', $copy;
+            open STDERR, '>', "$dir/$n.err";
+            exec "$Lab::root/scripts/lab.sh", $^X, "-I$Lab::root/tests", '-MGuide', '-e', 'Guide::do_job(@ARGV)', "$dir/$n";
         }
-        $running{$pid} = $copy;
+        $running{$pid} = $n;
     }
-    $reap->() while %running;
+    while (%running) {
+        my $n = delete $running{ waitpid -1, 0 } // next;
+        my $done = eval { retrieve("$dir/$n.out") } // {};
+        @$results{ keys %$done } = values %$done;
+        print STDERR slurp("$dir/$n.err");
+    }
 }
 
-# In the lab, in the copy: does the blocks in FILE.in, one after another.
+# In the lab: does the chains of blocks in FILE.in, one after another.
 sub do_job {
     my ($file) = @_;
-    my %results;
-    chdir $file or die "$file: $!";
+    my $job = retrieve("$file.in");
+    my ($number, %results) = 0;
     local $SIG{PIPE} = 'IGNORE';    # a key for a terminal that has just ended
-    for my $block (@{ retrieve("$file.in") }) {
-        if ($block->{kind} eq 'patch') {
+    for my $chain (@{ $job->{chains} }) {
+        my $copy = $job->{copy} . ($chain->[0]{chained} && '.' . ++$number);
+        -d $copy || system('cp', '-a', $job->{project}, $copy) == 0 or die "$copy: no copy\n";
+        chdir $copy or die "$copy: $!\n";
+        for my $block (@$chain) {
+            if ($block->{kind} eq 'sh') { $results{ $block->{key} } = do_block($block); next }
             open my $patch, '|-', 'git', 'apply', '-' or die "git: $!";
             print $patch $block->{body};
-            close $patch or die "line $block->{line}: this patch does not apply\n";
-        } else {
-            $results{ $block->{key} } = do_block($block);
+            close $patch or warn("line $block->{line}: this patch does not apply\n"), last;
         }
     }
+    chdir '/';
     store \%results, "$file.out";
 }
 
@@ -212,7 +213,7 @@ sub do_block {
             my $shown = () = ($block->{outputs}[$n]{body} // '') =~ /Flags \[/g;
             $terminal->{packets} += $packets{$_} for grep { $terminal->{script} =~ /808$_|sample$_/ } @samples;
             # Into a file tcpdump writes once a second, and nobody sees it.
-            if ($terminal->{script} =~ /^[^#\n]*(?:>| -w )/m) { sleep 1.5 }
+            if ($terminal->{script} =~ /^[^#\n]*(?:>| -w )/m && $terminal->{script} !~ /--print/) { sleep 1.5 }
             else { eventually(5, sub { (() = slurp($terminal->{out}) =~ /Flags \[/g) >= ($shown || $terminal->{packets} || 1) }) }
         }
         press($terminal, "\x03");
