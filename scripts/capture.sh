@@ -99,10 +99,11 @@ clean_up() {
 trap clean_up EXIT
 trap 'signals=$((signals + 1)); stop_tcpdump' INT TERM HUP
 
-work=$(mktemp -d)
+# What makes a file is deaf to signals, so that its name reaches this shell, which hears them.
+work=$(trap '' INT TERM HUP; exec mktemp -d)
 name=$base # the temporary file lies beside FILE, so that it can get its name in one step
 [ "$file" != - ] || name=$work/stdout
-part=$(mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
+part=$(trap '' INT TERM HUP; exec mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
 
 # ---- looking at a recording ----------------------------------------------------------------------
 # Prints "PACKETS CONVERSATIONS UNFINISHED LAST-FLAGS" and, on a line of its own, what is missing.
