@@ -156,6 +156,7 @@ $sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" 
 tcpdump=$!
 until grep -qs 'listening on' "$work/words.pcap"; do # tcpdump says so when it captures
     alive "$tcpdump" || {
+        [ "$signals" -eq 0 ] || die 'interrupted: nothing is kept'
         why=$(grep -v 'drop.*privs' "$work/words.pcap" | head -n 1) # its usage may follow
         die "${why:-tcpdump: no word from it}"
     }
@@ -202,6 +203,7 @@ if [ -n "$run" ]; then
         if [ "$signals" -gt 0 ] || ! alive "$tcpdump"; then break; fi # -c may have ended it
         check >"$work/check"
         read -r packets conversations unfinished last <"$work/check"
+        [ -n "$unfinished" ] || break # a signal has ended the look
         if [ "$conversations" -ge "$(echo "$samples" | wc -w)" ] && [ "$unfinished" -eq 0 ] &&
             { [ -z "$lost" ] || [ "$last" != R. ] || [ "$look" -gt 50 ]; }; then
             break
