@@ -63,8 +63,8 @@ VERDICTS
     like($out, qr/ RST, ACK .*CLOSED\n   ⋮ .* 3\.0 s .*\n3\.\d+  recv 4 bytes "CDEF" .*\n3\.\d+  recv ECONNRESET .*\n3\.\d+  close/,
         '... sample3 reads 3 s after the RST');
     is(() = $out =~ /^\d\.\d+ (?:.*  )?setsockopt/mg, 3, '... and each call of the servers stands in it');
-    my ($where) = $out =~ /^The recording is (\S+),/m;
-    ok(-s "$dir/clone/$where", '... and says where the recording lies');
+    my ($where) = $out =~ /^Recording: (\S+);/m;
+    ok($where && -s "$dir/clone/$where", '... and says where the recording lies');
     unlike(slurp($process->{err}), qr/sudo|error|warning/i, '... without sudo');
     is(join(' ', glob "$dir/tmp/*"), '', '... leaving no temporary file');
     is(join('', grep { slurp("$_/cmdline") =~ m{\Q$dir\E/} } glob '/proc/[1-9]*'), '', '... and no process');
