@@ -9,7 +9,7 @@ $(programs): %: %.c Makefile
 	$(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
 demo: all # the three samples at once, recorded in a private network and drawn
-	@echo "Recording three conversations; sample3's client sleeps 3 s before it reads ..."
+	@echo "Recording three conversations; sample3's client sleeps for 3 s before it reads ..."
 	@scripts/lab.sh scripts/capture.sh --run all >/dev/null
 	@echo; scripts/ladder.sh captures/all.pcap
 	@echo; echo 'Recording: captures/all.pcap; what the programs said: captures/all.*.log'

@@ -99,10 +99,11 @@ clean_up() {
 trap clean_up EXIT
 trap 'signals=$((signals + 1)); stop_tcpdump' INT TERM HUP
 
-work=$(mktemp -d)
+# What makes a file is deaf to signals, so that its name reaches this shell, which hears them.
+work=$(trap '' INT TERM HUP; exec mktemp -d)
 name=$base # the temporary file lies beside FILE, so that it can get its name in one step
 [ "$file" != - ] || name=$work/stdout
-part=$(mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
+part=$(trap '' INT TERM HUP; exec mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
 
 # ---- looking at a recording ----------------------------------------------------------------------
 # Prints "PACKETS CONVERSATIONS UNFINISHED LAST-FLAGS" and, on a line of its own, what is missing.
@@ -155,6 +156,7 @@ $sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" 
 tcpdump=$!
 until grep -qs 'listening on' "$work/words.pcap"; do # tcpdump says so when it captures
     alive "$tcpdump" || {
+        [ "$signals" -eq 0 ] || die 'interrupted: nothing is kept'
         why=$(grep -v 'drop.*privs' "$work/words.pcap" | head -n 1) # its usage may follow
         die "${why:-tcpdump: no word from it}"
     }
@@ -201,6 +203,7 @@ if [ -n "$run" ]; then
         if [ "$signals" -gt 0 ] || ! alive "$tcpdump"; then break; fi # -c may have ended it
         check >"$work/check"
         read -r packets conversations unfinished last <"$work/check"
+        [ -n "$unfinished" ] || break # a signal has ended the look
         if [ "$conversations" -ge "$(echo "$samples" | wc -w)" ] && [ "$unfinished" -eq 0 ] &&
             { [ -z "$lost" ] || [ "$last" != R. ] || [ "$look" -gt 50 ]; }; then
             break

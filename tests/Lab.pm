@@ -9,12 +9,14 @@ use File::Temp 'tempdir';
 use POSIX ':sys_wait_h';
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = qw(need build enter_lab start stop pause eventually slurp run steps conversations
+our @EXPORT = qw(need private_network build enter_lab start stop pause eventually slurp run steps conversations
     as_user as_user_ok);
 
 our $root = dirname(dirname(abs_path(__FILE__)));
 our %started;    # pid => 1 of what start() began and stop() has not ended
 chdir $root or die "chdir $root: $!";
+$SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
+alarm 100;    # a test that hangs is a failed one
 
 # Skips the whole file for want of REASON; under CI=true that is a failure.
 sub skip_or_fail {
@@ -45,16 +47,17 @@ sub build {
     return '';
 }
 
+# The file needs lab.sh to work.
+sub private_network {
+    my $why = `scripts/lab.sh true 2>&1 </dev/null`;
+    skip_or_fail("no lab: $why") if $?;
+}
+
 # Runs this test file again inside scripts/lab.sh (with the given options), and only there goes on.
 sub enter_lab {
     my @options = @_;
-    if (($ENV{IN_LAB} // '') eq $0) {
-        $SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
-        alarm 60;
-        return;
-    }
-    my $why = `scripts/lab.sh true 2>&1 </dev/null`;
-    skip_or_fail("no lab: $why") if $?;
+    return if ($ENV{IN_LAB} // '') eq $0;
+    private_network();
     $ENV{IN_LAB} = $0;
     exec 'scripts/lab.sh', @options, $^X, "-I$root/tests", $0 or die "scripts/lab.sh: $!";
 }

@@ -76,8 +76,9 @@ static void drain(int fd)
 {
     ssize_t n;
     shutdown(fd, SHUT_WR);
-    while ((n = recv(fd, junk, sizeof junk, 0)) > 0)
-        continue;
+    do
+        n = recv(fd, junk, sizeof junk, 0);
+    while (n > 0);
     if (n == -1 && errno == EAGAIN)
         die("half-closed", "no end from the other side");
     close(fd);
