@@ -104,7 +104,7 @@ sub run_units {
         next if $chain{$name} && !$block->{chained};
         push @{ $chain{$name} }, $block;
         local $_ = $block->{body};
-        $time{$name} += !$block->{live} ? 0.1 : /lose-rst/ ? 6 : /sample3|8083|all/ ? 3.3 : / -w |> sample|sleep/ ? 2 : 0.4;
+        $time{$name} += !$block->{live} ? 0.05 : /lose-rst/ ? 5.3 : /sample3|8083|run all/ ? 3.2 : /sudo.*(?: -w |>)|sleep/ ? 1.6 : 0.3;
     }
     for my $name (sort { $time{$b} <=> $time{$a} || $a cmp $b } keys %chain) {
         my ($first) = sort { ($busy{$a} // 0) <=> ($busy{$b} // 0) || $a <=> $b } 1 .. $jobs;

@@ -49,7 +49,7 @@ my (%results, %problems);
 # Live packets are compared again when they differ: two CPUs may swap two packets, once in 60,000.
 for my $try ($update ? 1 : 1 .. 3) {
     my @todo = grep { $try == 1 || @{ $problems{ $_->{name} } } } @units;
-    Guide::run_units("$dir/project", 8, \%results, @todo);
+    Guide::run_units("$dir/project", 10, \%results, @todo);
     $problems{ $_->{name} } = [Guide::check($_, \%results)] for @todo;
 }
 for my $file ($update ? @files : ()) {
