@@ -12,8 +12,8 @@ use Lab;
 
 my @wire = ('', 'S S. . P. . P. . F. . F. .', ('S S. . P. . P. . R.') x 2);    # of each sample
 my $terminal = encode('UTF-8', '# ターミナル');
-# What tcpdump says beside the packets: compared only where the page shows it.
-my $chatter = qr/^(?:reading from file|Running as user|(?:tcpdump: )?(?:listening on|verbose output|dropped priv))/;
+# What tcpdump, tshark and a shell whose job was killed say: compared only where the page shows it.
+my $chatter = qr/^(?:Killed$|reading from file|Running as user|(?:tcpdump: )?(?:listening on|verbose output|dropped priv))/;
 
 # The page as { problems, units }. A unit is what stands under one heading: its commands share a
 # copy of the project and a lab. Its blocks are { kind: sh|patch|output, body, line, ... }.
