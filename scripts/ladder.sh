@@ -177,7 +177,7 @@ function packet(text,    key, e, o, d, id, syn, fin, rst, end, again, before, s,
     if (blocks) draw_calls(id, at)
     count[id]++
     if (len || syn || fin) {
-        end = (seq + len + syn + fin) % 4294967296
+        end = seq + len + syn + fin
         if (e in next_seq && minus(end, next_seq[e]) <= 0) again = " again"
         else next_seq[e] = end
     }
@@ -232,7 +232,9 @@ function packet(text,    key, e, o, d, id, syn, fin, rst, end, again, before, s,
     s = state[2 * id]; if (s != drawn[2 * id]) l = drawn[2 * id] = s
     s = state[2 * id + 1]; if (s != drawn[2 * id + 1]) r = drawn[2 * id + 1] = s
     label = (flags in labels ? labels[flags] : words(flags)) (len ? text ? text : " " len " bytes" : "") again
-    if (length(label) > 21) { sub(/ytes/, "", label); label = substr(label, 1, 21) }
+    if (length(label) > 21) sub(/bytes/, "B", label)
+    if (length(label) > 21) sub(/PSH, /, "", label)
+    label = substr(label, 1, 21)
     put(id, at, rung(at, d, label, l, r, 0))
     if (fin || rst) { # what comes later may tell more about this one
         mark[id] = line_count; mark_is[id] = at SUBSEP d SUBSEP label SUBSEP l SUBSEP r
@@ -429,7 +431,7 @@ draw() {
         why=$({
             { tcpdump -nn -tt -S -x $lines -r - 2>&3 || echo "tcpdump failed" >&3; } | {
                 [ -z "$stream" ] || trap '' INT
-                LC_ALL=C exec "$awk" $unbuffered -v art="$art" -v times="$times" -v mermaid="$mermaid" \
+                LC_ALL=C "$awk" $unbuffered -v art="$art" -v times="$times" -v mermaid="$mermaid" \
                     -v colour="$colour" -v stream="$stream" "$ladder" "$@" packets=1 - >&4 3>&-
             }
         } 3>&1) && status=0 || status=$?
