@@ -85,6 +85,7 @@ stop_tcpdump() {
 }
 # shellcheck disable=SC2317,SC2329 # called by trap
 clean_up() {
+    [ $? -le 128 ] || say 'interrupted: nothing is kept' # a signal has ended one of the commands here
     trap '' INT TERM HUP
     for pid in $programs; do kill "$pid" 2>/dev/null || true; done
     while [ -n "$tcpdump" ] && alive "$tcpdump"; do
@@ -98,10 +99,11 @@ clean_up() {
 trap clean_up EXIT
 trap 'signals=$((signals + 1)); stop_tcpdump' INT TERM HUP
 
-work=$(mktemp -d)
+# What makes a file is deaf to signals, so that its name reaches this shell, which hears them.
+work=$(trap '' INT TERM HUP; exec mktemp -d)
 name=$base # the temporary file lies beside FILE, so that it can get its name in one step
 [ "$file" != - ] || name=$work/stdout
-part=$(mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
+part=$(trap '' INT TERM HUP; exec mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
 
 # ---- looking at a recording ----------------------------------------------------------------------
 # Prints "PACKETS CONVERSATIONS UNFINISHED LAST-FLAGS" and, on a line of its own, what is missing.
@@ -152,8 +154,12 @@ show=--print # tcpdump prints and records in one process
 $sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" $as "$@" "$filter" \
     2>"$work/words.pcap" &
 tcpdump=$!
-until grep -q 'listening on' "$work/words.pcap"; do # tcpdump says so when it captures
-    alive "$tcpdump" || die "$(grep -v 'drop.*privs' "$work/words.pcap" || echo 'tcpdump: no word from it')"
+until grep -qs 'listening on' "$work/words.pcap"; do # tcpdump says so when it captures
+    alive "$tcpdump" || {
+        [ "$signals" -eq 0 ] || die 'interrupted: nothing is kept'
+        why=$(grep -v 'drop.*privs' "$work/words.pcap" | head -n 1) # its usage may follow
+        die "${why:-tcpdump: no word from it}"
+    }
     sleep 0.01 # between two looks
 done
 [ "$signals" -eq 0 ] || stop_tcpdump # one that came too early for tcpdump
@@ -174,7 +180,7 @@ complaint() { printf '%s %s: ' "$1" "$2"; cat "$work/$1.$2.err"; }
 if [ -n "$run" ]; then
     for sample in $samples; do
         start "$sample" server
-        until grep -q ' listen ' "$work/$sample.server.log"; do # its line when it is ready
+        until grep -qs ' listen ' "$work/$sample.server.log"; do # its line when it is ready
             alive "$started" || die "$(complaint "$sample" server)"
             sleep 0.01 # between two looks
         done
@@ -183,6 +189,8 @@ if [ -n "$run" ]; then
     for sample in $samples; do
         start "$sample" client
         clients="$clients $sample:$started"
+        # one connection after the other, so that every recording of all has the same order
+        until grep -qs ' connect ' "$work/$sample.client.log" || ! alive "$started"; do sleep 0.01; done
     done
     for client in $clients; do
         wait "${client#*:}" || lost=1
@@ -192,9 +200,10 @@ if [ -n "$run" ]; then
     # The last packets may still be on their way into the file: look until the end is there. To a
     # client that saw no RST, [R.] is not the end: its FIN and another RST follow.
     for look in $(seq 100); do
-        [ "$signals" -eq 0 ] || break
+        if [ "$signals" -gt 0 ] || ! alive "$tcpdump"; then break; fi # -c may have ended it
         check >"$work/check"
         read -r packets conversations unfinished last <"$work/check"
+        [ -n "$unfinished" ] || break # a signal has ended the look
         if [ "$conversations" -ge "$(echo "$samples" | wc -w)" ] && [ "$unfinished" -eq 0 ] &&
             { [ -z "$lost" ] || [ "$last" != R. ] || [ "$look" -gt 50 ]; }; then
             break

@@ -26,6 +26,8 @@ case ${1-} in
 '' | -*) fail "${1:-no command} (usage: scripts/lab.sh [--lose-rst] COMMAND [ARGUMENT...])" ;;
 esac
 
+command -v unshare >/dev/null || fail 'unshare: not found (apt-get install util-linux)'
+
 # Run as root of the namespace: RULES COMMAND... An ordinary user's PATH lacks /usr/sbin on Debian.
 # shellcheck disable=SC2016 # expanded by the inner shell
 inside='rules=$1; shift

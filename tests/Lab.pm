@@ -4,16 +4,19 @@ use strict;
 use warnings;
 use Exporter 'import';
 use Cwd 'abs_path';
-use File::Basename 'dirname';
+use File::Basename qw(basename dirname);
 use File::Temp 'tempdir';
 use POSIX ':sys_wait_h';
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = qw(need build enter_lab start stop eventually slurp run conversations);
+our @EXPORT = qw(need private_network build enter_lab start stop pause eventually slurp run steps conversations
+    as_user as_user_ok);
 
 our $root = dirname(dirname(abs_path(__FILE__)));
 our %started;    # pid => 1 of what start() began and stop() has not ended
 chdir $root or die "chdir $root: $!";
+$SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
+alarm 100;    # a test that hangs is a failed one
 
 # Skips the whole file for want of REASON; under CI=true that is a failure.
 sub skip_or_fail {
@@ -44,12 +47,17 @@ sub build {
     return '';
 }
 
+# The file needs lab.sh to work.
+sub private_network {
+    my $why = `scripts/lab.sh true 2>&1 </dev/null`;
+    skip_or_fail("no lab: $why") if $?;
+}
+
 # Runs this test file again inside scripts/lab.sh (with the given options), and only there goes on.
 sub enter_lab {
     my @options = @_;
     return if ($ENV{IN_LAB} // '') eq $0;
-    my $why = `scripts/lab.sh true 2>&1 </dev/null`;
-    skip_or_fail("no lab: $why") if $?;
+    private_network();
     $ENV{IN_LAB} = $0;
     exec 'scripts/lab.sh', @options, $^X, "-I$root/tests", $0 or die "scripts/lab.sh: $!";
 }
@@ -78,10 +86,44 @@ sub stop {
     return $process->{status} = $?;
 }
 
+# Stops what start() returned in the middle of the call in which it sleeps; SIGCONT goes on.
+sub pause {
+    my ($process) = @_;
+    my $is = sub { my ($state) = @_; sub { slurp("/proc/$process->{pid}/stat") =~ /\) $state / } };
+    eventually(5, $is->('S')) or return;
+    kill 'STOP', $process->{pid};
+    return eventually(5, $is->('T'));
+}
+
 END {
     my $status = $?;
+    kill 'TERM', keys %started;
+    eventually(2, sub { delete @started{ grep { waitpid($_, WNOHANG) } keys %started }; !%started });
     kill 'KILL', keys %started;
     $? = $status;
+}
+
+# Starts this test file once more as a user who is not root and owns a copy of what it needs.
+sub as_user {
+    my $user = 65534;    # nobody
+    my $tree = tempdir(CLEANUP => 1);
+    system('cp', '-R', glob('sample[123]'), 'scripts', 'tests', $tree) == 0 or die 'cp';
+    system('chown', '-R', "$user:$user", $tree) == 0 or die 'chown';
+    local @ENV{qw(HOME TMPDIR)} = ($tree, '/tmp');
+    delete local $ENV{IN_LAB};
+    return start('setpriv', "--reuid=$user", "--regid=$user", '--clear-groups', "$tree/tests/" . basename($0));
+}
+
+# What as_user() started must pass as well.
+sub as_user_ok {
+    my ($process) = @_;
+    my $status = stop($process, '0');
+    my ($out, $err) = map { slurp($process->{$_}) } qw(out err);
+  SKIP: {
+        skip("as an ordinary user: $1", 1) if $out =~ /^1\.\.0 # SKIP (.*)/;
+        ok($status == 0 && $out =~ /^1\.\.\d+$/m, 'all this holds for an ordinary user, too')
+            or diag(join "\n", $err, "status $status", $out =~ /^((?:not ok|Bail out).*)/mg);
+    }
 }
 
 # Looks every 10 ms until CODE is true, for SECONDS at most; returns what it was at the end.
@@ -106,6 +148,12 @@ sub run {
     my $status = stop($process, '0');
     return ($status & 127 ? 128 + ($status & 127) : $status >> 8,
         slurp($process->{out}), slurp($process->{err}));
+}
+
+# The lines of a program without their times and its role.
+sub steps {
+    my ($lines) = @_;
+    return $lines =~ s/^\d\d:\d\d:\d\d\.\d{6} (?:client|server) //gmr;
 }
 
 # The conversations in a recording, in order of their SYN, each as a list of packets such as

@@ -22,7 +22,8 @@ my @commands = (
 );
 my @ways = ([ 'INT', 1 ], [ 'TERM', 1 ], [ 'HUP', 1 ], [ 'TERM', 0 ], [ 'HUP', 0 ], [ 'KILL' ]);
 
-# Processes whose environment has MARK: all that descends from one moment, wherever it went.
+# Processes whose environment has MARK: all that descends from one moment, wherever it went. Only they
+# hold the namespace (its number would tell nothing: the kernel soon gives it to another).
 sub family {
     my ($mark) = @_;
     return grep { index("\0" . slurp("/proc/$_/environ"), "\0$mark\0") >= 0 } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
@@ -46,7 +47,6 @@ sub begin {
 sub interrupt {
     my ($moment) = @_;
     my $pid = $moment->{pid};
-    $moment->{network} = readlink("/proc/$pid/ns/net") // '';
     return kill $moment->{signal}, $moment->{group} ? -$pid : $pid if $moment->{signal} ne 'KILL';
     my @children = grep { $_ != $pid } family("TMPDIR=$moment->{dir}/tmp");
     kill 'KILL', $children[ @children * $moment->{die} ] if @children;
@@ -60,8 +60,6 @@ sub left_over {
     my @left;
     eventually(2, sub { !family($mark) });
     push @left, map { "process $_: " . slurp("/proc/$_/cmdline") =~ tr/\0/ /r } family($mark);
-    push @left, 'its namespace' if $moment->{network} && $moment->{network} ne readlink('/proc/self/ns/net')
-        && grep { (readlink // '') eq $moment->{network} } glob '/proc/[0-9]*/ns/net';
     push @left, glob("$dir/tmp/* $dir/tmp/.[!.]* $dir/out/*.part*");
     for my $pcap (grep { !/incomplete/ } glob "$dir/out/*.pcap") {
         my %whole = map { $_ => 1 } values %exact;
