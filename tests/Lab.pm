@@ -72,7 +72,7 @@ sub start {
         open STDIN,  '<', '/dev/null' or die;
         open STDOUT, '>', "$dir/out"  or die;
         open STDERR, '>', "$dir/err"  or die;
-        exec @command or POSIX::_exit(127);
+        exec { $command[0] } @command or POSIX::_exit(127);
     }
     $started{$pid} = 1;
     return { pid => $pid, out => "$dir/out", err => "$dir/err" };
