@@ -158,7 +158,7 @@ until grep -qs 'listening on' "$work/words.pcap"; do # tcpdump says so when it c
     alive "$tcpdump" || {
         [ "$signals" -eq 0 ] || die 'interrupted: nothing is kept'
         why=$(grep -v 'drop.*privs' "$work/words.pcap" | head -n 1) # its usage may follow
-        die "${why:-tcpdump: no word from it}"
+        die "${why:-tcpdump: no word from it}${sudo:+ (without sudo: scripts/lab.sh scripts/capture.sh --run $what)}"
     }
     sleep 0.01 # between two looks
 done
@@ -212,7 +212,9 @@ if [ -n "$run" ]; then
     done
     stop_tcpdump
 else
-    say "ready: start ./$samples/server and ./$samples/client in two other terminals; Ctrl-C ends"
+    name=$what
+    [ "$what" != all ] || name=sampleN
+    say "ready: start ./$name/server, then ./$name/client, in other terminals; Ctrl-C ends"
 fi
 status=0
 while before=$signals; wait "$tcpdump" || status=$?; [ "$signals" -gt "$before" ]; do

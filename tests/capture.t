@@ -214,7 +214,7 @@ is_deeply([map { recorded($_) } 'captures/sample1.pcap', @old], [$wire{1}, $wire
 my $awkward = "$dir/my file +(1.pcap";
 for my $round (1, 2) {
     my $capture = ready('-w', $awkward, 'sample2');
-    is(slurp($capture->{err}), "capture.sh: ready: start ./sample2/server and ./sample2/client in two other terminals; Ctrl-C ends\n",
+    is(slurp($capture->{err}), "capture.sh: ready: start ./sample2/server, then ./sample2/client, in other terminals; Ctrl-C ends\n",
         'it says when to start the programs, and how to end') if $round == 1;
     converse(2);
     ok(eventually(5, sub { 8 == (() = slurp($capture->{out}) =~ /^[\d:.]+ IP .*\n/mg) }), 'packets are printed while it records');
