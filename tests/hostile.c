@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -158,6 +159,14 @@ static void attack(unsigned rounds)
     converse();
 }
 
+/* Waits until the peer's kernel has all that was sent: a reset throws away what still waits here. */
+static void delivered(int fd)
+{
+    int unacked = 0;
+    while (ioctl(fd, TIOCOUTQ, &unacked) == 0 && unacked > 0)
+        poll(NULL, 0, 1);
+}
+
 /* Answers one client, badly. */
 static void answer(int fd, unsigned kind)
 {
@@ -175,7 +184,7 @@ static void answer(int fd, unsigned kind)
     case 7: put(fd, "CDEF", 4, 0); flood(fd); close(fd); break;
     case 8: put(fd, "CDEF", 4, 0); drain(fd); break;
     case 9: put_slowly(fd, "CDEF", 4); drain(fd); break;
-    default: put_slowly(fd, "CDEF", 4); reset(fd); break;
+    default: put_slowly(fd, "CDEF", 4); delivered(fd); reset(fd); break;
     }
 }
 

@@ -48,6 +48,7 @@ sub begin {
 sub interrupt {
     my ($moment) = @_;
     my $pid = $moment->{pid};
+    eventually(5, sub { kill 0, -$pid }); # setsid has made it a group
     return kill $moment->{signal}, $moment->{group} ? -$pid : $pid if $moment->{signal} ne 'KILL';
     my @children = grep { $_ != $pid } family("TMPDIR=$moment->{dir}/tmp");
     kill 'KILL', $children[ @children * $moment->{die} ] if @children;
