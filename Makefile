@@ -8,19 +8,36 @@ all: $(programs)
 $(programs): %: %.c Makefile
 	$(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
+demo: all # the three samples at once, recorded in a private network and drawn
+	@echo "Recording three conversations; sample3's client sleeps for 3 s before it reads ..."
+	@scripts/lab.sh scripts/capture.sh --run all >/dev/null
+	@echo; scripts/ladder.sh captures/all.pcap
+	@echo; echo 'Recording: captures/all.pcap; what the programs said: captures/all.*.log'
+
 test: all
 	prove -j4 tests
 
 lint:
 	tests/lint
 
+stress: all
+	tests/stress
+	ROUNDS=10000 prove tests/hostile.t
+	MOMENTS=50 prove tests/interrupt.t
+
+bench: all
+	tests/bench
+
 clean:
 	rm -rf $(programs) tests/bin
 
 help:
 	@echo 'make         build the six programs (CC, CPPFLAGS, CFLAGS, LDFLAGS are honoured)'
+	@echo 'make demo    run, record and draw the three samples: start here'
 	@echo 'make test    prove every claim on real packets, in a private network'
 	@echo 'make lint    warnings of gcc and clang, analysers, sanitizers, valgrind, shellcheck'
+	@echo 'make stress  thousands of conversations, hostile peers and interruptions (N=, ROUNDS=)'
+	@echo 'make bench   what it costs, beside the least and beside other tools'
 	@echo 'make clean   remove what make made; recordings in captures/ stay'
 
-.PHONY: all test lint clean help
+.PHONY: all demo test lint stress bench clean help

@@ -99,11 +99,11 @@ clean_up() {
 trap clean_up EXIT
 trap 'signals=$((signals + 1)); stop_tcpdump' INT TERM HUP
 
-# A Ctrl-C must not end mktemp between the file and its name.
-work=$(trap '' INT TERM HUP; mktemp -d)
+# What makes a file is deaf to signals, so that its name reaches this shell, which hears them.
+work=$(trap '' INT TERM HUP; exec mktemp -d)
 name=$base # the temporary file lies beside FILE, so that it can get its name in one step
 [ "$file" != - ] || name=$work/stdout
-part=$(trap '' INT TERM HUP; mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
+part=$(trap '' INT TERM HUP; exec mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
 
 # ---- looking at a recording ----------------------------------------------------------------------
 # Prints "PACKETS CONVERSATIONS UNFINISHED LAST-FLAGS" and, on a line of its own, what is missing.
@@ -189,6 +189,8 @@ if [ -n "$run" ]; then
     for sample in $samples; do
         start "$sample" client
         clients="$clients $sample:$started"
+        # one connection after the other, so that every recording of all has the same order
+        until grep -qs ' connect ' "$work/$sample.client.log" || ! alive "$started"; do sleep 0.01; done
     done
     for client in $clients; do
         wait "${client#*:}" || lost=1

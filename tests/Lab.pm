@@ -9,7 +9,7 @@ use File::Temp 'tempdir';
 use POSIX ':sys_wait_h';
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = qw(need private_network enter_lab start stop pause eventually slurp run steps conversations
+our @EXPORT = qw(need private_network build enter_lab start stop pause eventually slurp run steps conversations
     as_user as_user_ok);
 
 our $root = dirname(dirname(abs_path(__FILE__)));
@@ -31,6 +31,20 @@ sub need {
         next if grep { -x "$_/$tool" } split(/:/, $ENV{PATH}), '/usr/sbin', '/sbin';
         skip_or_fail("$tool is not installed");
     }
+}
+
+# Compiles SOURCE to tests/bin/NAME if that is older, with FLAGS; returns its path, or '' and says why.
+sub build {
+    my ($name, $source, @flags) = @_;
+    my $binary = "tests/bin/$name";
+    return $binary if -e $binary && -M $binary < -M $source;
+    mkdir 'tests/bin';
+    my $why = join ' ', $ENV{CC} // 'cc', '-std=c17', '-O2', '-g', @flags, '-o', "$binary.$$", $source;
+    $why = `$why 2>&1`;
+    return $binary if $? == 0 && rename "$binary.$$", $binary;
+    unlink "$binary.$$";
+    diag("$binary: not built: $why");
+    return '';
 }
 
 # The file needs lab.sh to work.

@@ -1,0 +1,34 @@
+/* tests/bare.c - the least that has the packets of a sample's server: no line, no check, no limit.
+ * usage: bare PORT   8081: four closing packets; any other: reset. What make bench measures against. */
+#define _POSIX_C_SOURCE 200809L
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    const int port = argc > 1 ? atoi(argv[1]) : 0, on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    const struct linger abort = { .l_onoff = 1, .l_linger = 0 }; /* a connection inherits it */
+    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    char data[4];
+
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (port != 8081)
+        setsockopt(listener, SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
+    if (bind(listener, (const struct sockaddr *)&address, sizeof address) == -1 ||
+        listen(listener, SOMAXCONN) == -1)
+        return 1;
+    for (;;) {
+        const int connection = accept(listener, NULL, NULL);
+        recv(connection, data, 4, 0);
+        send(connection, "CDEF", 4, MSG_NOSIGNAL);
+        if (port == 8081) {
+            recv(connection, data, 1, 0);
+            setsockopt(connection, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+        }
+        close(connection);
+    }
+}
