@@ -71,6 +71,7 @@ sub start {
         open STDIN,  '<', '/dev/null' or die;
         open STDOUT, '>', "$dir/out"  or die;
         open STDERR, '>', "$dir/err"  or die;
+        $SIG{PIPE} = 'DEFAULT';    # ignored here, it would be ignored there
         exec @command or POSIX::_exit(127);
     }
     $started{$pid} = 1;
@@ -100,6 +101,7 @@ END {
     kill 'TERM', keys %started;
     eventually(2, sub { delete @started{ grep { waitpid($_, WNOHANG) } keys %started }; !%started });
     kill 'KILL', keys %started;
+    chdir '/';    # so that temporary directories can be removed
     $? = $status;
 }
 
