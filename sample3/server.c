@@ -31,11 +31,12 @@ static _Noreturn void die(int status, const char *what, const char *reason, cons
 __attribute__((format(printf, 1, 2))) static void say(const char *call, ...)
 {
     struct timespec now = { 0 };
+    struct tm local;
     char hms[sizeof "HH:MM:SS"];
     va_list outcome;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    strftime(hms, sizeof hms, "%H:%M:%S", localtime(&now.tv_sec));
+    strftime(hms, sizeof hms, "%H:%M:%S", localtime_r(&now.tv_sec, &local));
     printf("%s.%06ld server ", hms, now.tv_nsec / 1000);
     va_start(outcome, call);
     vprintf(call, outcome);

@@ -74,13 +74,14 @@ BEGIN {
     next
 }
 
-# The bytes of a packet are in lines after it, which begin with a tab.
+# The bytes of a packet are in lines of 16 after it, which begin with a tab.
 /^\t/ {
     if (!pending) next
-    hex = hex substr($0, 11)
+    if (++hex_lines == 1) ip_length = substr($0, 11, 1) == 4 ? number(substr($0, 16, 4)) : 40 + number(substr($0, 21, 4))
+    if (16 * hex_lines > ip_length - len) hex = hex substr($0, 11)
+    if (16 * hex_lines < ip_length) next
     gsub(/ /, "", hex)
-    if (!ip_length) ip_length = substr(hex, 1, 1) == 4 ? number(substr(hex, 5, 4)) : 40 + number(substr(hex, 9, 4))
-    if (length(hex) >= 2 * ip_length) packet(printable(substr(hex, 2 * (ip_length - len) + 1, 2 * len)))
+    packet(printable(substr(hex, (ip_length - len) % 16 * 2 + 1, 2 * len)))
     next
 }
 {
@@ -95,7 +96,7 @@ BEGIN {
         seq += 0
     }
     ack = $(i + 4) == "ack" ? $(i + 5) + 0 : -1
-    if (len > 0 && len <= 8) { pending = 1; hex = ip_length = "" } # short enough to be shown
+    if (len > 0 && len <= 8) { pending = 1; hex = ""; hex_lines = 0 } # short enough to be shown
     else packet("")
 }
 END {
@@ -164,20 +165,20 @@ function packet(text,    key, e, o, d, id, syn, fin, rst, end, again, before, s,
     pending = 0
     syn = index(flags, "S") > 0; fin = index(flags, "F") > 0; rst = index(flags, "R")
     key = from SUBSEP to
-    if (key in end_of) {
-        e = end_of[key]; d = e % 2; id = (e - d) / 2; o = d ? e - 1 : e + 1
+    if (e = end_of[key]) {
+        d = e % 2; id = (e - d) / 2; o = d ? e - 1 : e + 1
         # another SYN is another conversation, unless it is a repeated one or the peer opens as well
         if (syn && ack < 0 && (e in isn ? isn[e] != seq || id in done : state[o] != "SYN-SENT")) {
             if (stream && id in open) { finish(id); forget(id) }
-            e = ""
+            e = 0
         }
     }
-    if (e == "") { e = begin(syn); d = e % 2; id = (e - d) / 2; o = d ? e - 1 : e + 1 }
+    if (!e) { e = begin(syn); d = e % 2; id = (e - d) / 2; o = d ? e - 1 : e + 1 }
     at = now - start[id]
     if (blocks) draw_calls(id, at)
     count[id]++
     if (len || syn || fin) {
-        end = (seq + len + syn + fin) % 4294967296
+        end = seq + len + syn + fin
         if (e in next_seq && minus(end, next_seq[e]) <= 0) again = " again"
         else next_seq[e] = end
     }
@@ -232,7 +233,9 @@ function packet(text,    key, e, o, d, id, syn, fin, rst, end, again, before, s,
     s = state[2 * id]; if (s != drawn[2 * id]) l = drawn[2 * id] = s
     s = state[2 * id + 1]; if (s != drawn[2 * id + 1]) r = drawn[2 * id + 1] = s
     label = (flags in labels ? labels[flags] : words(flags)) (len ? text ? text : " " len " bytes" : "") again
-    if (length(label) > 21) { sub(/ytes/, "", label); label = substr(label, 1, 21) }
+    if (length(label) > 21) sub(/bytes/, "B", label)
+    if (length(label) > 21) sub(/PSH, /, "", label)
+    label = substr(label, 1, 21)
     put(id, at, rung(at, d, label, l, r, 0))
     if (fin || rst) { # what comes later may tell more about this one
         mark[id] = line_count; mark_is[id] = at SUBSEP d SUBSEP label SUBSEP l SUBSEP r
@@ -429,7 +432,7 @@ draw() {
         why=$({
             { tcpdump -nn -tt -S -x $lines -r - 2>&3 || echo "tcpdump failed" >&3; } | {
                 [ -z "$stream" ] || trap '' INT
-                LC_ALL=C exec "$awk" $unbuffered -v art="$art" -v times="$times" -v mermaid="$mermaid" \
+                LC_ALL=C "$awk" $unbuffered -v art="$art" -v times="$times" -v mermaid="$mermaid" \
                     -v colour="$colour" -v stream="$stream" "$ladder" "$@" packets=1 - >&4 3>&-
             }
         } 3>&1) && status=0 || status=$?
@@ -442,6 +445,7 @@ draw() {
         *'only got 0') why='empty file (tcpdump -w and scripts/capture.sh write recordings)' ;;
         'unknown file format') why='not a recording (tcpdump -w and scripts/capture.sh write some)' ;;
         *truncated*) why="$why (stop the recorder before its file is read)" ;;
+        *) why="$why (tcpdump -r says so)" ;;
         esac ;;
     *)
         why=''

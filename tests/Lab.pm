@@ -7,10 +7,11 @@ use Cwd 'abs_path';
 use File::Basename qw(basename dirname);
 use File::Temp 'tempdir';
 use POSIX ':sys_wait_h';
+use Socket;
 use Test::More;
 use Time::HiRes qw(sleep time);
 our @EXPORT = qw(need private_network build enter_lab start stop pause eventually slurp run steps conversations
-    as_user as_user_ok);
+    as_user as_user_ok begin_recording end_recording);
 
 our $root = dirname(dirname(abs_path(__FILE__)));
 our %started;    # pid => 1 of what start() began and stop() has not ended
@@ -72,7 +73,7 @@ sub start {
         open STDOUT, '>', "$dir/out"  or die;
         open STDERR, '>', "$dir/err"  or die;
         $SIG{PIPE} = 'DEFAULT';    # ignored here, it would be ignored there
-        exec @command or POSIX::_exit(127);
+        exec { $command[0] } @command or POSIX::_exit(127);
     }
     $started{$pid} = 1;
     return { pid => $pid, out => "$dir/out", err => "$dir/err" };
@@ -181,6 +182,28 @@ sub conversations {
         push @{ $at{$out} // $at{$in} }, $direction . $flags . ($length || '');
     }
     return @all;
+}
+
+# Starts a recording of FILTER, for many packets, and of a datagram that marks the end; returns when
+# tcpdump is listening.
+sub begin_recording {
+    my ($filter) = @_;
+    my $pcap = tempdir(CLEANUP => 1) . '/many.pcap';
+    my $tcpdump = start('tcpdump', qw(-i lo -nn -s 96 -B 262144 -U -l), '-w', $pcap, $> ? () : qw(-Z root),
+        "($filter) or udp port 9");
+    $tcpdump->{pcap} = $pcap;
+    eventually(20, sub { slurp($tcpdump->{err}) =~ /listening on/ }) or die slurp($tcpdump->{err});
+    return $tcpdump;
+}
+
+# Waits until all that was sent before is in the file; returns the number of packets dropped.
+sub end_recording {
+    my ($tcpdump) = @_;
+    socket my $mark, PF_INET, SOCK_DGRAM, 0 or die "socket: $!";
+    send $mark, 'the end, as it were', 0, pack_sockaddr_in(9, INADDR_LOOPBACK);
+    eventually(60, sub { `tail -c 100 $tcpdump->{pcap}` =~ /the end, as it were/ });
+    stop($tcpdump, 'INT');
+    return slurp($tcpdump->{err}) =~ /^(\d+) packets? dropped by kernel/m ? $1 : '?';
 }
 
 1;

@@ -9,9 +9,11 @@
 
 int main(int argc, char **argv)
 {
-    const int port = argc > 1 ? atoi(argv[1]) : 0, on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    const uint16_t port = argc > 1 ? (uint16_t)strtoul(argv[1], NULL, 10) : 0;
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    const int on = 1;
     const struct linger abort = { .l_onoff = 1, .l_linger = 0 }; /* a connection inherits it */
-    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     char data[4];
 

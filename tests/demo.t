@@ -69,7 +69,7 @@ VERDICTS
     is(join(' ', glob "$dir/tmp/*"), '', '... leaving no temporary file');
     is(join('', grep { slurp("$_/cmdline") =~ m{\Q$dir\E/} } glob '/proc/[1-9]*'), '', '... and no process');
     my ($built, $done) = map { (stat "$dir/$_")[9] // 0 } 'built', 'done';
-    cmp_ok($done - $built, '<', 3.4 + 1, '... in 3.4 s, or 1 s more beside other tests');
+    cmp_ok($done - $built, '<', 6, '... in 3.4 s, or 6 s on a machine that is busy with the other tests');
 }
 stop($lost_run, '0');
 is($lost_run->{status} >> 8, 0, 'a lost RST is recorded live') or diag(slurp($lost_run->{err}));

@@ -10,6 +10,7 @@ use Lab;
 use Test::More;
 
 my ($rounds, $seed) = ($ENV{ROUNDS} // 200, $ENV{SEED} // $$);
+alarm 100 + $rounds / 10;
 my %exact = (
     sample1 => '>S <S. >. >P.4 <. <P.4 >. >F. <. <F. >.',
     sample2 => '>S <S. >. >P.4 <. <P.4 >. <R.',

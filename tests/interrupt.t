@@ -11,6 +11,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my ($moments, $seed) = ($ENV{MOMENTS} // 8, $ENV{SEED} // $$);
+alarm 100 + 5 * $moments;
 my %exact = (
     8081 => '>S <S. >. >P.4 <. <P.4 >. >F. <. <F. >.',
     8082 => '>S <S. >. >P.4 <. <P.4 >. <R.',

@@ -25,7 +25,7 @@ my $widest = 0; # of all the lines that were drawn
 sub ladder {
     my ($status, @arguments) = @_;
     my ($rc, $out, $err) = run('scripts/ladder.sh', @arguments);
-    diag("ladder.sh @arguments: status $rc, $err") if $rc != $status || ($status == 0 && $err ne '');
+    note("ladder.sh @arguments: status $rc, $err") if $rc != $status || ($status == 0 && $err ne '');
     for (grep { !/C,S/ } split /\n/, decode('UTF-8', $out)) { $widest = length if length > $widest }
     return $status == 0 ? $out : "$out$err";
 }
@@ -142,11 +142,22 @@ $out = ladder(0, written(@data, ['<RA', 305, 105], ['>A', 105, 305, '', 3]));
 is(verdict($out), 'end missing after 9 packets: half-open, client ESTABLISHED, server CLOSED.', 'a half-open end is said');
 $out = ladder(0, written(@data, ['>FA', 105, 305], ['<A', 305, 106], ['<RA', 305, 106]));
 is(verdict($out), 'server reset it after 10 packets: RST after FIN. TIME-WAIT: nobody.', 'a RST after a FIN');
-$out = ladder(0, written(map { [$_->[0], $_->[1] + 2**32 - 102, $_->[2] ? $_->[2] + 2**32 - 302 : 0, @$_[3 .. $#$_]] }
-    map { $_->[0] =~ /</ ? [$_->[0], $_->[1] + 2**32 - 302 - (2**32 - 102), $_->[2] - 102 + 302, @$_[3 .. $#$_]] : $_ }
-    @data, ['>FA', 105, 305], ['<FA', 305, 106], ['>A', 106, 306]));
-is(verdict($out), 'client closed after 10 packets: FIN in three, ACK on FIN. TIME-WAIT: client.', 'sequence numbers go round');
-unlike($out, qr/again/, '... and that repeats nothing');
+my $top = 2**32; # sequence numbers go round there
+$out = ladder(0, written(['>S', $top - 6, 0], ['<SA', $top - 2, $top - 5], ['>A', $top - 5, $top - 1], ['>PA', $top - 5, $top - 1, 'AB'],
+    ['>PA', $top - 3, $top - 1, 'CDEFGH'], ['>PA', 3, $top - 1, 'KL'], ['>PA', $top - 5, $top - 1, 'AB'], ['<PA', $top - 1, 5, 'IJ'],
+    ['>FA', 5, 1], ['<FA', 1, 6], ['>A', 6, 2]));
+is(verdict($out), 'client closed after 11 packets: FIN in three, ACK on FIN. TIME-WAIT: client.', 'sequence numbers may go round');
+is(join(' ', $out =~ /(".*?" ?a?)/g), '"AB"  "CDEFGH"  "KL"  "AB" a "IJ" ', '... and data from before that is repeated data');
+$out = ladder(0, '--no-time', written(['>S', 100, 0], ['<S', 300, 0], ['>SA', 100, 301], ['<SA', 300, 101]));
+is(states($out), 'ESTABLISHED / ESTABLISHED', 'a simultaneous open is one conversation');
+$out = ladder(0, written(['>S', 100, 0], ['<RA', 0, 101], ['>S', 100, 0], ['<RA', 0, 101]));
+is(() = $out =~ /server refused it after 2 packets/g, 2, 'a SYN after the end is another conversation');
+$out = ladder(0, written(['<SA', 300, 101], ['>A', 101, 301], ['>RA', 101, 301]));
+like($out, qr/client :40000 .*\n.*\n.*ESTABLISHED .*SYN-RECEIVED\n(?:.*\n)*.*client reset it, beginning missing/, 'who answers a SYN is the server');
+$out = ladder(0, written(@data, ['>RA', 105, 305], ['<FA', 305, 105, '', 3], ['>R', 105, 0]));
+like($out, qr/CLOSED .* RST, ACK (?:─)+✗│  ESTABLISHED\n.*3\.0 s.*\n.*  FIN-WAIT-1\n.*  CLOSED\n  client reset it after 10 packets: RST lost/, 'the RST of a client can be lost as well');
+$out = ladder(0, written(@open, (['>FPA', 101, 301, 'x' x 1000]) x 2, (['<PA', 301, 1102, 'x' x 20000]) x 2));
+like($out, qr/FIN, PSH, ACK 1000 B ─.*\n.* FIN, ACK 1000 B again .*\n.* PSH, ACK 20000 bytes ─.*\n.* ACK 20000 B again /, 'long labels become short');
 $out = ladder(0, written(@open, ['>PA', 101, 301, "A\e[2J"], ['<PA', 301, 106, 'x' x 1000], ['>PA', 106, 1301, '"; #<']));
 like($out, qr/ PSH, ACK 5 bytes .*\n.* PSH, ACK 1000 bytes .*\n.* PSH, ACK "";#? #?</, 'only printable short data is shown');
 unlike($out, qr/\e/, '... and nothing of it steers the terminal');
@@ -164,6 +175,12 @@ for (
     my ($file, $reason, $what) = @$_;
     like(ladder(1, $file), qr/^ladder\.sh: \Q$file\E: .*$reason.* \(.+\)\n\z/m, "$what is an error that names file, reason and a way out");
 }
+SKIP: {
+    skip 'root may read everything', 1 if $> == 0;
+    chmod 0, $udp;
+    my ($rc, $out, $err) = run('setpriv', '--ambient-caps', '-all', 'scripts/ladder.sh', $udp); # the lab's user may as well
+    like($err, qr/^ladder\.sh: \Q$udp\E: may not be read by you \(.+\)$/m, 'so is a file that one may not read');
+}
 like(ladder(1, $cut), qr/FIN-WAIT-1/, 'what a broken recording holds is still drawn');
 like(ladder(1, $junk, 'tests/reference/sample2.pcap'), qr/server reset it after 8 packets/, 'after a bad file comes the next one');
 like(ladder(2, @$_), qr/usage: /, "usage error: ladder.sh @$_") for [], ['--wrong', 'x.pcap'], [''], ["$dir/no.log", $udp];
@@ -180,6 +197,11 @@ sub with_calls {
 }
 like(with_calls('02:54:11.003500', '02:54:11.007500'), qr/\n0\.002500  connect .*\n0\.003000 .*PSH.*\n(?:.*\n){3}0\.006500  close .*\n0\.007000 .*FIN/,
     'calls stand at their time, though their clock is of another zone, +05:30');
+unlike(with_calls('21:34:11.003500', '21:34:11.007500'), qr/connect/, '... but not those of an older recording');
+for my $awk (@awks) {
+    local $ENV{AWK} = $awk;
+    like(with_calls('21:24:11.003500', "21:24:11.007500 client \xc3\xa9\e[2J\n21:24:11.007600"), qr/  \.\.\.\[2J  /, "$awk lets no byte of a log through that is not ASCII");
+}
 $out = save(slurp('tests/reference/sample3.pcap'));
 like(ladder(0, $out, map { "tests/reference/sample3.$_.log" } 'client', 'server'), qr/⋮ .* 3\.0 s .*\n3\.0\d+  recv 4 bytes "CDEF"/,
     'logs may be named');
@@ -348,8 +370,47 @@ like(`tcpdump -r $live -c 1 2>&1`, qr/LINUX_SLL2/, 'all of these came from -i an
 system "tcpdump -r $dir/port9001.pcap -w $dir/tail.pcap 'tcp[13] & 1 != 0' 2>/dev/null";
 like(ladder(0, "$dir/tail.pcap"), qr/beginning and end missing|, beginning missing: /, 'a capture that starts in the middle of a close says so');
 
+# ---- many conversations: one after the other each in a block, and nothing is kept of those that ended
+sub conversation_number {
+    my ($n) = @_;
+    my @port = (10000 + $n % 40000, 8081);
+    return join '', map { record(5 + $n / 1000, segment(@$_)) } [@port, 'S', 1, 0], [reverse(@port), 'SA', 1, 2],
+        [@port, 'A', 2, 2], [@port, 'PA', 2, 2, 'ABCD'], [reverse(@port), 'RA', 2, 6];
+}
+my $many = save(join '', pcap_header(), map { conversation_number($_) } 1 .. 600);
+for ("scripts/ladder.sh $many", "scripts/ladder.sh - <$many") {
+    my ($status, $drawn) = run('sh', '-c', $_);
+    is(() = $drawn =~ /server reset it after 5 packets/g, 600, "$_ draws 600 conversations once each");
+    is(join(' ', $drawn =~ /client :(\d+)/g), join(' ', 10001 .. 10600), '... in their order');
+}
+for my $awk (@awks) {
+    local $ENV{AWK} = $awk;
+    my $pid = open(my $stream, '|-', 'exec scripts/ladder.sh - >/dev/null') or die;
+    binmode $stream;
+    $stream->autoflush(1);
+    my ($largest, @size) = 0;
+    print $stream pcap_header();
+    for my $part (0, 1) {
+        print $stream conversation_number($_) for $part * 1000 + 1 .. $part * 3000 + 1000;
+        sleep 0.3; # the rest is drawn
+        my ($drawer) = grep { slurp("$_/cmdline") =~ /^$awk\0/ && slurp("$_/environ") =~ /IN_LAB=\Q$0\E/ } glob '/proc/[1-9]*';
+        push @size, slurp("$drawer/status") =~ /VmHWM:\s+(\d+)/;
+    }
+    close $stream;
+    cmp_ok($size[1] - $size[0], '<', 700, "$awk needs no more memory for 3000 more conversations of a stream") or diag("@size KB");
+}
+my @two = map { my $port = $_; [map { segment($port, 8081, @$_[0, 1, 2]) } ['S', 1, 0], ['A', 2, 1], ['RA', 2, 1]] } 40000, 40001;
+my $mixed = save(join '', pcap_header(), map { record(5, $_) } map { ($two[0][$_], $two[1][$_]) } 0 .. 2);
+my ($rc, $stream) = run('sh', '-c', "scripts/ladder.sh --no-time - <$mixed");
+is(() = $stream =~ /client reset it after 3 packets/g, 2, 'interleaved conversations of a stream have a verdict each');
+is(() = $stream =~ /^sample1 /mg, 2, '... and a block each');
+
 # ---- long addresses
-my $six = pack('NnCCn8n8', 0x60000000, 20, 6, 64, map { (0x2001, 0xdb8, (0xffff) x 6) } 1, 2) . pack('nnNNCCnnn', 65000, 65001, 1, 0, 0x50, 2, 512, 0, 0);
-like(ladder(0, save(pcap_header() . record(1, $six))), qr/^tcp 1 +client \[2001:db8:.*\]:65000\n +server \[2001:db8:.*\]:65001$/m, 'two long addresses have a line each');
-is($widest <= 80, 1, 'no line of all these is longer than 80 characters') or diag("longest: $widest");
+my @six = map { [0x2001, 0xdb8, $_, (0xffff) x 5] } 1, 2;
+push @six, [(0) x 7, 1];
+for ([0, 1], [0, 2], [2, 0]) {
+    my $six = pack('NnCCn8n8', 0x60000000, 20, 6, 64, map { @{ $six[$_] } } @$_) . pack('nnNNCCnnn', 65000, 65001, 1, 0, 0x50, 2, 512, 0, 0);
+    like(ladder(0, save(pcap_header() . record(1, $six))), qr/^tcp 1 +client \[.*:.*\]:65000\n +server \[.*:.*\]:65001$/m, 'long addresses have a line each');
+}
+cmp_ok($widest, '<=', 80, 'no line of all these is longer than 80 characters');
 done_testing();
