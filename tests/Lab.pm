@@ -72,6 +72,7 @@ sub start {
         open STDIN,  '<', '/dev/null' or die;
         open STDOUT, '>', "$dir/out"  or die;
         open STDERR, '>', "$dir/err"  or die;
+        $SIG{PIPE} = 'DEFAULT';    # ignored here, it would be ignored there
         exec { $command[0] } @command or POSIX::_exit(127);
     }
     $started{$pid} = 1;
@@ -101,6 +102,7 @@ END {
     kill 'TERM', keys %started;
     eventually(2, sub { delete @started{ grep { waitpid($_, WNOHANG) } keys %started }; !%started });
     kill 'KILL', keys %started;
+    chdir '/';    # so that temporary directories can be removed
     $? = $status;
 }
 
@@ -150,6 +152,12 @@ sub run {
     return ($status & 127 ? 128 + ($status & 127) : $status >> 8,
         slurp($process->{out}), slurp($process->{err}));
 }
+
+# perl -MIO::Socket::INET -e THIS FILE records a SYN to a closed port and its RST.
+our $two_packets = 'open my $tcpdump, "-|", "tcpdump -i lo -U --immediate-mode -c 2 -w $ARGV[0] 2>&1" or die;
+    while (<$tcpdump>) { last if /listening on/ }
+    IO::Socket::INET->new("127.0.0.1:9");
+    1 while <$tcpdump>; close $tcpdump; exit $? >> 8';
 
 # The lines of a program without their times and its role.
 sub steps {

@@ -69,12 +69,7 @@ is("$status $err", '0 ', 'it adds no word of its own');
 ($status) = run($lab, $^X, '-MIO::Socket::INET', '-e', "exit !!IO::Socket::INET->new('127.0.0.1:$port')");
 is($status, 0, 'a listener outside cannot be reached');
 
-# Two packets, a SYN to a closed port and its RST, recorded by tcpdump as it comes.
-my $record = 'open my $tcpdump, "-|", "tcpdump -i lo -U --immediate-mode -c 2 -w lab.pcap 2>&1" or die;
-    while (<$tcpdump>) { last if /listening on/ }
-    IO::Socket::INET->new("127.0.0.1:9");
-    1 while <$tcpdump>; close $tcpdump; exit $? >> 8';
-($status) = run($lab, $^X, '-MIO::Socket::INET', '-e', $record);
+($status) = run($lab, $^X, '-MIO::Socket::INET', '-e', $Lab::two_packets, 'lab.pcap');
 is_deeply([$status, map { "@$_" } conversations("$here/lab.pcap")], [0, '>S <R.'], 'tcpdump -w works in it');
 is((stat 'lab.pcap')[4], $>, 'and the recording is the user\'s') if $>;
 
@@ -108,5 +103,4 @@ like("$status " . slurp('typescript'), qr{^0 .*/dev/pts/\d+}s, 'so does the term
 is((run($lab, $lab, 'sh', '-c', 'exit 3'))[0], 3, 'a lab in a lab works');
 
 as_user_ok($user) if $user;
-chdir '/';
 done_testing;

@@ -6,7 +6,7 @@ use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 use IO::Socket::INET;
-use Socket qw(SOL_SOCKET SO_LINGER);
+use Socket qw(SOL_SOCKET SO_LINGER SO_RCVTIMEO);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -24,7 +24,11 @@ sub serve {
     return eventually(5, sub { slurp($server{$n}{out}) =~ / listen 127\.0\.0\.1:808$n\n/ });
 }
 
-sub peer { return IO::Socket::INET->new("127.0.0.1:808$_[0]") // die "connect 808$_[0]: $@" }
+sub peer {    # it waits for the server, but not for ever
+    my $peer = IO::Socket::INET->new("127.0.0.1:808$_[0]") // die "connect 808$_[0]: $@";
+    setsockopt $peer, SOL_SOCKET, SO_RCVTIMEO, pack('l!l!', 8, 0) or die "setsockopt: $!";
+    return $peer;
+}
 
 # All that comes until the server closes; 'reset' at the end if it resets.
 sub answer {
