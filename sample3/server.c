@@ -109,9 +109,10 @@ int main(int argc, char **argv)
             if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1) /* the peer is gone: no SIGPIPE */
                 say("send failed (%s)", strerror(errno));
             /* A RST now might overtake the client's ACK of "CDEF": wait until that has come. */
-            struct pollfd gone = { .fd = connection }; /* ready only when the client has reset */
-            for (int ms = 0, unacked; ms < 5000 && poll(&gone, 1, ms > 0) == 0; ms++)
-                if (ioctl(connection, TIOCOUTQ, &unacked) == -1 || unacked == 0)
+            struct pollfd gone = { .fd = connection };
+            for (int ms = 0, unacked; ms < 5000; ms++)
+                if (ioctl(connection, TIOCOUTQ, &unacked) == -1 || unacked == 0 ||
+                    poll(&gone, 1, 1) != 0) /* 1 ms, or less if the client has reset */
                     break;
             /* With {1, 0} close() sends RST instead of FIN, and neither side keeps TIME-WAIT. */
             const struct linger abort = { .l_onoff = 1, .l_linger = 0 };

@@ -1,4 +1,4 @@
-#!/usr/bin/env perl
+#!/usr/bin/perl
 # Hostile peers (tests/hostile.c) do not hurt the servers and the clients: as they are built, with
 # ASan and UBSan, and under valgrind, each in a lab of its own and all at the same time.
 # ROUNDS=10000 for more than the few hundred of every day; SEED=1 repeats a run.

@@ -1,4 +1,4 @@
-#!/usr/bin/env perl
+#!/usr/bin/perl
 # capture.sh and lab.sh, ended at random moments by a signal to them, to their whole process group as
 # from a terminal, or by the death of one of their children, leave nothing behind.
 # MOMENTS=50 for more than the few of every day; SEED=1 has the same moments again.
