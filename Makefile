@@ -22,8 +22,8 @@ lint:
 
 stress: all
 	tests/stress
-	ROUNDS=10000 prove tests/hostile.t
-	MOMENTS=50 prove tests/interrupt.t
+	ROUNDS=$${ROUNDS:-10000} prove tests/hostile.t
+	MOMENTS=$${MOMENTS:-50} prove tests/interrupt.t
 
 bench: all
 	tests/bench
