@@ -237,18 +237,20 @@ elif [ -n "$missing" ]; then
     problem="$missing is missing"
 fi
 
-# Moves what has FILE's name, and the programs' lines beside it, to the time of its last change.
+# Moves what has the names of a recording and of its programs' lines to the time of its last change.
 set_aside() {
-    stamp=$(date -r "$file" +%Y%m%d-%H%M%S) again=''
-    while [ -e "$base.$stamp$again.pcap" ]; do again=-$((${again#-} + 1)); done
+    stamp='' again=''
     for old in "$file" "$base.server.log" "$base.client.log" "$base".sample[123].*.log; do
-        [ ! -e "$old" ] || mv -n -- "$old" "$base.$stamp$again${old#"$base"}"
+        [ -e "$old" ] || continue
+        [ -n "$stamp" ] || stamp=$(date -r "$old" +%Y%m%d-%H%M%S)
+        while [ -e "$base.$stamp$again${old#"$base"}" ]; do again=-$((${again#-} + 1)); done
+        mv -n -- "$old" "$base.$stamp$again${old#"$base"}"
     done
 }
 if [ "$file" != - ] && [ "$packets" -gt 0 ]; then
     [ -z "$problem" ] || { base=$base.incomplete file=$base.pcap; }
     while [ -e "$part" ]; do # mv -n gives way to a recording that has just taken the name
-        [ ! -e "$file" ] || set_aside
+        set_aside
         mv -n -- "$part" "$file"
     done
     for sample in ${run:+$samples}; do
