@@ -1,14 +1,15 @@
 # The six programs, and what is done with them: see make help.
-CFLAGS = -O2 -g -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
-LDFLAGS = -pie -Wl,-z,relro,-z,now
+CFLAGS = -O2 -g
 programs = sample1/server sample1/client sample2/server sample2/client sample3/server sample3/client
 
 all: $(programs)
 
+sample1 sample2 sample3: %: %/server %/client
+
 $(programs): %: %.c Makefile
 	$(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
-demo: all # the three samples at once, recorded in a private network and drawn
+demo: all # the three samples, recorded in a private network and drawn
 	@echo "Recording three conversations; sample3's client sleeps for 3 s before it reads ..."
 	@scripts/lab.sh scripts/capture.sh --run all >/dev/null
 	@echo; scripts/ladder.sh captures/all.pcap
@@ -40,4 +41,4 @@ help:
 	@echo 'make bench   what it costs, beside the least and beside other tools'
 	@echo 'make clean   remove what make made; recordings in captures/ stay'
 
-.PHONY: all demo test lint stress bench clean help
+.PHONY: all sample1 sample2 sample3 demo test lint stress bench clean help

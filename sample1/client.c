@@ -1,12 +1,8 @@
-/* sample1/client.c - both sides close(), this one first: FIN, ACK, FIN, ACK.
- * Sends "ABCD", reads "CDEF", closes, and so is the side that keeps TIME-WAIT.
- * Run ./sample1/server, then ./sample1/client in a second terminal; see server.c.
- * Exit status: 0 it went so, 1 it did not (stderr says why), 2 an argument was given. */
+/* sample1/client.c - sends "ABCD", reads "CDEF", closes first: its FIN begins FIN, ACK, FIN, ACK.
+ * Run ./sample1/server, then ./sample1/client in a second terminal; see server.c. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,100 +10,52 @@
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
-#define SAMPLE "sample1"
-#define PORT 8081
-#define ADDRESS "127.0.0.1:8081"
 
-/* One line on stderr: "WHAT: REASON (WAY_OUT)". */
-static _Noreturn void die(int status, const char *what, const char *reason, const char *way_out)
+/* Returns what a system call has returned, but ends the program if that is -1: "CALL: REASON". */
+static int check(int result, const char *call)
 {
-    fprintf(stderr, "%s: %s (%s)\n", what, reason, way_out);
-    exit(status);
+    if (result == -1 && (errno == EAGAIN || errno == EINPROGRESS))
+        errno = ETIMEDOUT; /* for 5 s nothing has come: SO_RCVTIMEO, SO_SNDTIMEO */
+    if (result == -1)
+        perror(call), exit(EXIT_FAILURE);
+    return result;
 }
 
-/* One step, one line on stdout, at once: the time as tcpdump prints it, the role, the call.
- * A call that sends is announced, one that receives is reported: so lines and packets sort. */
-__attribute__((format(printf, 1, 2))) static void say(const char *call, ...)
+/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort. */
+static void say(const char *call)
 {
     struct timespec now = { 0 };
-    struct tm local;
     char hms[sizeof "HH:MM:SS"];
-    va_list outcome;
-
     clock_gettime(CLOCK_REALTIME, &now);
-    strftime(hms, sizeof hms, "%H:%M:%S", localtime_r(&now.tv_sec, &local));
-    printf("%s.%06ld client ", hms, now.tv_nsec / 1000);
-    va_start(outcome, call);
-    vprintf(call, outcome);
-    va_end(outcome);
-    if (putchar('\n') == EOF || fflush(stdout) == EOF)
-        die(1, "stdout", strerror(errno), "it takes a line for every step");
-}
-
-/* What receive() returned, in words. */
-static const char *why(int end)
-{
-    return end == 0 ? "other bytes" : end == EOF ? "0 bytes (end of file)"
-         : end == ECONNRESET ? "ECONNRESET (Connection reset by peer)"
-         : end == EAGAIN ? "nothing for 5 s, given up" : strerror(end);
-}
-
-/* Reads SIZE bytes, in however many segments; unprintable ones become '.'. Returns 0, or EOF at
- * end of file, or recv's errno: ECONNRESET, EAGAIN after 5 s of silence (SO_RCVTIMEO), others. */
-static int receive(int connection, char *data, size_t size)
-{
-    while (size > 0) {
-        const ssize_t n = recv(connection, data, size, 0);
-        const int end = n == -1 ? errno : n == 0 ? EOF : 0;
-        if (end == EINTR) /* SIGSTOP and SIGCONT interrupt a recv that has a timeout: signal(7) */
-            continue;
-        if (end != 0) {
-            say("recv %s", why(end));
-            return end;
-        }
-        for (ssize_t i = 0; i < n; i++)
-            if (data[i] < ' ' || data[i] > '~')
-                data[i] = '.';
-        say("recv %zd bytes \"%.*s\"", n, (int)n, data);
-        data += n;
-        size -= (size_t)n;
-    }
-    return 0;
+    strftime(hms, sizeof hms, "%H:%M:%S", localtime(&now.tv_sec));
+    printf("%s.%06ld client %s\n", hms, now.tv_nsec / 1000, call);
+    check(fflush(stdout), "stdout (it takes a line for every step)");
 }
 
 int main(int argc, char **argv)
 {
-    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(PORT),
+    struct sockaddr_in self, address = { .sin_family = AF_INET, .sin_port = htons(8081),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval silence = { .tv_sec = 5 };
-    struct sockaddr_in self;
     socklen_t length = sizeof self;
-    char data[4];
+    const struct timeval limit = { .tv_sec = 5 };
+    char data[4], line[64];
 
     if (argc > 1)
-        die(2, argv[1], "unexpected argument", "usage: ./" SAMPLE "/client");
-    if (fcntl(STDOUT_FILENO, F_GETFD) == -1) /* closed: the socket would become descriptor 1 */
-        die(1, "stdout", strerror(errno), "it takes a line for every step");
-    const int connection = socket(AF_INET, SOCK_STREAM, 0);
-    if (connection == -1)
-        die(1, "socket", strerror(errno), "see socket(7)");
-    if (setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) == -1 ||
-        setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof silence) == -1)
-        die(1, "setsockopt", strerror(errno), "see socket(7)");
-    if (connect(connection, (const struct sockaddr *)&address, sizeof address) == -1)
-        die(1, "connect " ADDRESS, errno == EINPROGRESS ? "no answer for 5 s" : strerror(errno),
-            "start ./" SAMPLE "/server first");
-    if (getsockname(connection, (struct sockaddr *)&self, &length) == -1)
-        die(1, "getsockname", strerror(errno), "see getsockname(2)");
-    say("connect " ADDRESS " from 127.0.0.1:%d", ntohs(self.sin_port));
+        return fprintf(stderr, "%s: unexpected argument (usage: ./sample1/client)\n", argv[1]), 2;
+    const int connection = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+    check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
+    check(setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit), "SO_SNDTIMEO");
+    check(connect(connection, (const struct sockaddr *)&address, sizeof address),
+          "connect 127.0.0.1:8081 (start ./sample1/server first)");
+    check(getsockname(connection, (struct sockaddr *)&self, &length), "getsockname");
+    snprintf(line, sizeof line, "connect 127.0.0.1:8081 from 127.0.0.1:%d", ntohs(self.sin_port));
+    say(line);
     say("send 4 bytes \"ABCD\"");
-    if (send(connection, "ABCD", 4, MSG_NOSIGNAL) == -1) /* the peer is gone: no SIGPIPE */
-        die(1, "send " ADDRESS, strerror(errno), "is that ./" SAMPLE "/server?");
-    int end = receive(connection, data, 4);
-    if (end != 0 || memcmp(data, "CDEF", 4) != 0)
-        die(1, "recv " ADDRESS, why(end), "not \"CDEF\": is that ./" SAMPLE "/server?");
+    check((int)send(connection, "ABCD", 4, MSG_NOSIGNAL), "send (is that ./sample1/server?)");
+    errno = EPROTO; /* the reason, when recv does not fail but brings other bytes, or their end */
+    check(recv(connection, data, 4, MSG_WAITALL) == 4 && memcmp(data, "CDEF", 4) == 0 ? 0 : -1,
+          "recv, not \"CDEF\" (is that ./sample1/server?)");
+    say("recv 4 bytes \"CDEF\"");
     say("close");
-    if (close(connection) == -1) /* sends the first FIN */
-        die(1, "close", strerror(errno), "see close(2)");
-    return 0;
+    check(close(connection), "close"); /* sends the first FIN */
 }

@@ -1,12 +1,9 @@
 /* sample3/server.c - as sample2, for a client that is asleep when the RST comes.
- * Answers "ABCD" with "CDEF" and resets the connection as soon as "CDEF" is acknowledged.
  * Run ./sample3/server, then ./sample3/client in a second terminal; see client.c. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,113 +12,66 @@
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
-#define SAMPLE "sample3"
-#define PORT 8083
-#define ADDRESS "127.0.0.1:8083"
 
-/* One line on stderr: "WHAT: REASON (WAY_OUT)". */
-static _Noreturn void die(int status, const char *what, const char *reason, const char *way_out)
+/* Returns what a system call has returned, but ends the program if that is -1: "CALL: REASON". */
+static int check(int result, const char *call)
 {
-    fprintf(stderr, "%s: %s (%s)\n", what, reason, way_out);
-    exit(status);
+    if (result == -1)
+        perror(call), exit(EXIT_FAILURE);
+    return result;
 }
 
-/* One step, one line on stdout, at once: the time as tcpdump prints it, the role, the call.
- * A call that sends is announced, one that receives is reported: so lines and packets sort. */
-__attribute__((format(printf, 1, 2))) static void say(const char *call, ...)
+/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort. */
+static void say(const char *call)
 {
     struct timespec now = { 0 };
-    struct tm local;
     char hms[sizeof "HH:MM:SS"];
-    va_list outcome;
-
     clock_gettime(CLOCK_REALTIME, &now);
-    strftime(hms, sizeof hms, "%H:%M:%S", localtime_r(&now.tv_sec, &local));
-    printf("%s.%06ld server ", hms, now.tv_nsec / 1000);
-    va_start(outcome, call);
-    vprintf(call, outcome);
-    va_end(outcome);
-    if (putchar('\n') == EOF || fflush(stdout) == EOF)
-        die(1, "stdout", strerror(errno), "it takes a line for every step");
-}
-
-/* What receive() returned, in words. */
-static const char *why(int end)
-{
-    return end == 0 ? "other bytes" : end == EOF ? "0 bytes (end of file)"
-         : end == ECONNRESET ? "ECONNRESET (Connection reset by peer)"
-         : end == EAGAIN ? "nothing for 5 s, given up" : strerror(end);
-}
-
-/* Reads SIZE bytes, in however many segments; unprintable ones become '.'. Returns 0, or EOF at
- * end of file, or recv's errno: ECONNRESET, EAGAIN after 5 s of silence (SO_RCVTIMEO), others. */
-static int receive(int connection, char *data, size_t size)
-{
-    while (size > 0) {
-        const ssize_t n = recv(connection, data, size, 0);
-        const int end = n == -1 ? errno : n == 0 ? EOF : 0;
-        if (end == EINTR) /* SIGSTOP and SIGCONT interrupt a recv that has a timeout: signal(7) */
-            continue;
-        if (end != 0) {
-            say("recv %s", why(end));
-            return end;
-        }
-        for (ssize_t i = 0; i < n; i++)
-            if (data[i] < ' ' || data[i] > '~')
-                data[i] = '.';
-        say("recv %zd bytes \"%.*s\"", n, (int)n, data);
-        data += n;
-        size -= (size_t)n;
-    }
-    return 0;
+    strftime(hms, sizeof hms, "%H:%M:%S", localtime(&now.tv_sec));
+    printf("%s.%06ld server %s\n", hms, now.tv_nsec / 1000, call);
+    check(fflush(stdout), "stdout (it takes a line for every step)");
 }
 
 int main(int argc, char **argv)
 {
-    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(PORT),
+    struct sockaddr_in peer, address = { .sin_family = AF_INET, .sin_port = htons(8083),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval silence = { .tv_sec = 5 };
+    socklen_t length = sizeof peer;
+    const struct timeval limit = { .tv_sec = 5 };
     const int on = 1;
 
     if (argc > 1)
-        die(2, argv[1], "unexpected argument", "usage: ./" SAMPLE "/server");
-    if (fcntl(STDOUT_FILENO, F_GETFD) == -1) /* closed: the listener would become descriptor 1 */
-        die(1, "stdout", strerror(errno), "it takes a line for every step");
-    const int listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (listener == -1 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1)
-        die(1, "socket", strerror(errno), "see socket(7)");
-    if (bind(listener, (const struct sockaddr *)&address, sizeof address) == -1 ||
-        listen(listener, SOMAXCONN) == -1)
-        die(1, "listen " ADDRESS, strerror(errno), "ss -tlnp shows who has the port");
-    say("listen " ADDRESS);
+        return fprintf(stderr, "%s: unexpected argument (usage: ./sample3/server)\n", argv[1]), 2;
+    const int listener = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+    check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
+    check(bind(listener, (const struct sockaddr *)&address, sizeof address),
+          "bind 127.0.0.1:8083 (ss -tlnp shows who has it)");
+    check(listen(listener, SOMAXCONN), "listen 127.0.0.1:8083 (ss -tlnp shows who has it)");
+    say("listen 127.0.0.1:8083");
     for (;;) {
-        struct sockaddr_in peer;
-        socklen_t length = sizeof peer;
-        char data[4];
-        const int connection = accept(listener, (struct sockaddr *)&peer, &length);
-        if (connection == -1)
-            die(1, "accept", strerror(errno), "see accept(2)");
-        say("accept 127.0.0.1:%d", ntohs(peer.sin_port));
-        if (setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) == -1)
-            die(1, "setsockopt SO_RCVTIMEO", strerror(errno), "see socket(7)");
-        if (receive(connection, data, 4) == 0 && memcmp(data, "ABCD", 4) == 0) {
+        char data[4], line[64];
+        const int connection = check(accept(listener, (struct sockaddr *)&peer, &length), "accept");
+        snprintf(line, sizeof line, "accept 127.0.0.1:%d", ntohs(peer.sin_port));
+        say(line);
+        check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
+        const ssize_t n = recv(connection, data, 4, MSG_WAITALL);
+        if (n == 4 && memcmp(data, "ABCD", 4) == 0) {
+            say("recv 4 bytes \"ABCD\"");
             say("send 4 bytes \"CDEF\"");
-            if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1) /* the peer is gone: no SIGPIPE */
-                say("send failed (%s)", strerror(errno));
+            if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1)
+                perror("send"); /* the peer is gone; the next one is served */
             /* A RST now might overtake the client's ACK of "CDEF": wait until that has come. */
             struct pollfd gone = { .fd = connection };
-            for (int ms = 0, unacked; ms < 5000; ms++)
-                if (ioctl(connection, TIOCOUTQ, &unacked) == -1 || unacked == 0 ||
-                    poll(&gone, 1, 1) != 0) /* 1 ms, or less if the client has reset */
+            for (int ms = 0, left = 0; ms < 5000; ms++)
+                if (ioctl(connection, TIOCOUTQ, &left) == -1 || left == 0 || poll(&gone, 1, 1) != 0)
                     break;
             /* With {1, 0} close() sends RST instead of FIN, and neither side keeps TIME-WAIT. */
             const struct linger abort = { .l_onoff = 1, .l_linger = 0 };
             say("setsockopt SO_LINGER {1, 0}");
-            if (setsockopt(connection, SOL_SOCKET, SO_LINGER, &abort, sizeof abort) == -1)
-                die(1, "setsockopt SO_LINGER", strerror(errno), "see socket(7)");
-        }
+            check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &abort, sizeof abort), "SO_LINGER");
+        } else
+            say(n == -1 ? strerror(errno) : n ? "recv other bytes" : "recv 0 bytes (end of file)");
         say("close");
-        if (close(connection) == -1)
-            die(1, "close", strerror(errno), "see close(2)");
+        check(close(connection), "close");
     }
 }
