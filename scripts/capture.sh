@@ -1,13 +1,15 @@
 #!/bin/sh
 # Records the packets of a sample on lo, printing them as they come, and checks what it recorded.
 # usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]
-#   --run    start the server and the client too, and stop when the conversation is complete
-#   -w FILE  record there, not in captures/; "-" writes pcap to stdout and prints no packets
-# Packets go to stdout, all else to stderr. Exit status: 0 for a complete recording, else 1; 2 usage.
+#   --run    start the server and the client too, and stop when the conversation is over
+#   -w FILE  record there, not in captures/
+#   TCPDUMP-OPTIONs (-v -X -S -tttt ...) are for the packets that are printed; recorded is everything
+# Packets go to stdout, all else to stderr. Exit status: 0 for a whole recording (with --run also of
+# clients that saw what they should), else 1; 2 usage.
 set -eu
 usage='usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]'
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-PATH=$PATH:/usr/sbin
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) here=$root/ PATH=$PATH:/usr/sbin
+[ "$PWD" != "$root" ] || here=''
 
 say() { printf 'capture.sh: %s\n' "$*" >&2; }
 die() { say "$(printf '%s ' "$@" | tr '\n' ' ' | sed 's/ *$//')"; exit 1; } # one line, always
@@ -18,8 +20,8 @@ run='' file='' what=''
 while [ $# -gt 0 ]; do
     case $1 in
     --run) run=1 ;;
-    -w) file=${2-}; [ -n "$file" ] || bad_usage '-w: no file'; shift ;;
-    sample[123] | all) [ -z "$what" ] || bad_usage "$1: one sample, or all"; what=$1 ;;
+    -w) file=${2-}; [ -n "${file#-}" ] || bad_usage '-w: no file'; shift ;;
+    sample[123] | sample[123]/ | all) [ -z "$what" ] || bad_usage "$1: one sample, or all"; what=${1%/} ;;
     -h | --help) printf '%s\n' "$usage"; exit 0 ;;
     --) shift; break ;;
     -*) bad_usage "$1: unknown option; tcpdump's come after --" ;;
@@ -28,244 +30,151 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ -n "$what" ] || bad_usage 'no sample'
-for option in "$@"; do
-    case $option in -[wrGCWZ]*) bad_usage "$option: not for tcpdump here, the recording is mine" ;; esac
-done
 case $what in
-all) samples='sample1 sample2 sample3' filter='tcp portrange 8081-8083' ;;
-*) samples=$what filter="tcp port 808${what#sample}" ;;
+all) samples='sample1 sample2 sample3' name=sampleN filter='tcp portrange 8081-8083' ;;
+*) samples=$what name=$what filter="tcp port 808${what#sample}" ;;
 esac
 
 # ---- what it needs -------------------------------------------------------------------------------
-if [ "$(id -u)" -eq 0 ] && [ "${SUDO_UID:-0}" -ne 0 ]; then
-    die 'started with sudo: run it as yourself, it uses sudo for tcpdump alone'
-fi
+[ "$(id -u)" -ne 0 ] || [ "${SUDO_UID:-0}" -eq 0 ] ||
+    die 'started with sudo: run it as yourself, it uses sudo for the capturing tcpdump alone'
 command -v tcpdump >/dev/null || die 'tcpdump: not found (sudo apt-get install tcpdump)'
-if [ -n "$run" ]; then
-    for sample in $samples; do
-        for role in server client; do
-            [ -x "$root/$sample/$role" ] || die "$sample/$role: not built (run make first)"
-        done
-    done
-fi
+for sample in $samples; do
+    [ -x "$root/$sample/server" ] || die "$sample/server: not built (run make first)"
+    [ -x "$root/$sample/client" ] || die "$sample/client: not built (run make first)"
+done
+# With an empty recording tcpdump says now what it does not like in its options.
+why=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
+    tcpdump -nn -r - "$@" 2>&1 >/dev/null) ||
+    die "$(printf '%s\n' "$why" | grep -m 1 '^tcpdump: ')" '(after -- come options of tcpdump: man tcpdump)'
 sudo=''
-if [ "$(id -u)" -eq 0 ]; then
-    as='-Z root' # or tcpdump would hand the recording to its own user
-elif why=$(tcpdump -i lo -L 2>&1 >/dev/null); then
-    as=''
-else
-    command -v sudo >/dev/null || die "$why (install sudo, or use scripts/lab.sh $0 ...)"
-    command -v pkill >/dev/null || die 'pkill: not found (sudo apt-get install procps)'
-    sudo=sudo as="-Z $(id -un)"
+if [ "$(id -u)" -ne 0 ] && ! why=$(tcpdump -i lo -L 2>&1 >/dev/null); then
+    sudo=sudo lab="scripts/lab.sh scripts/capture.sh --run $what"
+    command -v sudo >/dev/null || die "$why (install sudo, or use $lab)"
 fi
 
 umask 077 # a recording shows its owner's data
-case $file in
-'') file=$root/captures/$what.pcap
-    [ "$PWD" != "$root" ] || file=captures/$what.pcap
-    why=$(mkdir -p -- "${file%/*}" 2>&1) || die "$why" ;;
--) [ ! -t 1 ] || die '-w -: stdout is a terminal (pipe it, or name a file)' ;;
-*) [ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file" ;;
-esac
+if [ -z "$file" ]; then
+    file=${here}captures/$what.pcap
+    why=$(mkdir -p -- "${file%/*}" 2>&1) || die "$why"
+fi
+[ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file"
 base=${file%.pcap}
 
 # ---- whatever happens, nothing is left running, and no temporary file ----------------------------
-work='' part='' tcpdump='' tail='' programs='' signals=0
-alive() { # PID: not yet ended (kill -0 could not tell for a sudo)
-    [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
-}
-stop_tcpdump() {
-    [ -n "$tcpdump" ] || return 0
-    if [ -z "$sudo" ]; then
-        kill -INT "$tcpdump" 2>/dev/null || true
-    else # $tcpdump is the sudo: the tcpdump that has become ours has our temporary file
-        tag=${part%.part.pcap}
-        pkill -INT -u "$(id -u)" -f "^tcpdump .*[.]${tag##*.}[.]part[.]pcap " || true
-    fi
-}
+work='' recorder='' programs='' failed='' signals=0
+stop() { [ -z "$recorder" ] || echo >&9; }
+alive() { [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; } # PID: not yet ended
 # shellcheck disable=SC2317,SC2329 # called by trap
 clean_up() {
-    [ $? -le 128 ] || say 'interrupted: nothing is kept' # a signal has ended one of the commands here
     trap '' INT TERM HUP
     for pid in $programs; do kill "$pid" 2>/dev/null || true; done
-    while [ -n "$tcpdump" ] && alive "$tcpdump"; do
-        stop_tcpdump
-        sleep 0.01 # between two tries: it may not yet be ready for a signal
-    done
+    stop
     wait
-    [ -z "$part" ] || rm -f -- "$part"
     [ -z "$work" ] || rm -rf -- "$work"
 }
 trap clean_up EXIT
-trap 'signals=$((signals + 1)); stop_tcpdump' INT TERM HUP
+trap 'signals=$((signals + 1)); stop; [ ! -t 2 ] || echo >&2' INT TERM HUP # below ^C
 
-# What makes a file is deaf to signals, so that its name reaches this shell, which hears them.
-work=$(trap '' INT TERM HUP; exec mktemp -d)
-name=$base # the temporary file lies beside FILE, so that it can get its name in one step
-[ "$file" != - ] || name=$work/stdout
-part=$(trap '' INT TERM HUP; exec mktemp -- "$name.XXXXXX.part.pcap" 2>&1) || { why=$part part=''; die "$why"; }
-
-# ---- looking at a recording ----------------------------------------------------------------------
-# Prints "PACKETS CONVERSATIONS UNFINISHED LAST-FLAGS" and, on a line of its own, what is missing.
-# A conversation begins with SYN and ends when both FINs are acknowledged, or with RST; only RST may
-# follow it then. A lost RST shows itself that way: [R.], the peer's [F.], and [R] in answer.
-check() {
-    tcpdump -nn -r "$part" 2>/dev/null | awk '
-    {
-        for (i = 1; i < NF && $i != ">"; i++) continue
-        if ($(i + 2) != "Flags") next
-        packets++
-        from = $(i - 1); to = $(i + 1); flags = $(i + 3); seq = ack = 0
-        sub(/:$/, "", to); gsub(/[],[]/, "", flags)
-        for (i += 4; i < NF; i++)
-            if ($i == "seq") { seq = $(i + 1); sub(/^[0-9]*:/, "", seq) }
-            else if ($i == "ack") ack = $(i + 1) + 0
-        id = from < to ? from " " to : to " " from
-        if (flags ~ /S/ && flags !~ /\./ && (!(id in ended) || ended[id])) {
-            conversations++
-            fin[id, from] = fin[id, to] = acked[id, from] = acked[id, to] = ended[id] = 0
-        } else if (!(id in ended)) {
-            conversations++
-            missing = "the beginning of the conversation " from " > " to
-        }
-        if (flags ~ /F/) fin[id, from] = seq + 1
-        if (flags !~ /S/ && ack > acked[id, to]) acked[id, to] = ack
-        ended[id] = flags ~ /R/ || (fin[id, from] && acked[id, from] >= fin[id, from] &&
-            fin[id, to] && acked[id, to] >= fin[id, to])
-        last = flags
-    }
-    END {
-        for (id in ended) if (!ended[id]) {
-            unfinished++
-            if (!missing) { missing = id; sub(/ /, " - ", missing); missing = "the end of the conversation " missing }
-        }
-        print packets + 0, conversations + 0, unfinished + 0, last
-        print missing
-    }'
-}
+# All that is temporary stands in a directory beside FILE, so that FILE gets its name in one step.
+# mktemp is deaf to signals, so that the name reaches this shell, which hears them.
+work=$(trap '' INT TERM HUP; exec mktemp -d -- "$base.XXXXXX" 2>&1) || { why=$work work=''; die "$why"; }
+why=$({ mkfifo -- "$work/stop" && echo >"$work/words"; } 2>&1) ||
+    die "$file: cannot be made (df shows whether the disk is full): $why"
+exec 9<>"$work/stop" # a line in it ends the recorder
 
 # ---- record --------------------------------------------------------------------------------------
-show=--print # tcpdump prints and records in one process
-[ "$file" != - ] || show=''
-# Its words go to a file named *.pcap, for AppArmor's profile of tcpdump lets it write to no other.
-# -U --immediate-mode -l: each packet is in the file and on the screen as it comes, so that none is
-# lost at the end; -s 256 -B 16384 (KiB): the ring holds a burst of thousands.
-# shellcheck disable=SC2086 # lists of options
-$sudo tcpdump -i lo -nn -s 256 -B 16384 -U --immediate-mode $show -l -w "$part" $as "$@" "$filter" \
-    2>"$work/words.pcap" &
-tcpdump=$!
-until grep -qs 'listening on' "$work/words.pcap"; do # tcpdump says so when it captures
-    alive "$tcpdump" || {
-        [ "$signals" -eq 0 ] || die 'interrupted: nothing is kept'
-        why=$(grep -v 'drop.*privs' "$work/words.pcap" | head -n 1) # its usage may follow
-        die "${why:-tcpdump: no word from it}${sudo:+ (without sudo: scripts/lab.sh scripts/capture.sh --run $what)}"
-    }
+# The only command that needs privileges. It writes to a pipe: FILE is the user's own, wherever it is.
+# -U --immediate-mode: each packet at once; -s 256 -B 16384 (KiB): the ring holds a burst of thousands.
+# A tcpdump that is just beginning is deaf to SIGINT, hence the loop.
+# shellcheck disable=SC2016 # for the inner shell
+record='exec 3<&0; tcpdump -i lo -s 256 -B 16384 -U --immediate-mode -w - "$1" & tcpdump=$!
+    { read -r stop; while kill -INT $tcpdump; do sleep 0.05; done; } <&3 >/dev/null 2>&1 &
+    wait $tcpdump; kill -KILL $!'
+{
+    trap '' INT TERM HUP # they are for this shell; tcpdump would hear them in any case, hence setsid
+    $sudo sh -c "$record" sh "$filter" <"$work/stop" | tee -p -- "$work/pcap" |
+        setsid tcpdump -nn -l -r - "$@" 2>/dev/null
+} 2>>"$work/words" 9>&- &
+recorder=$!
+until grep -q 'listening on' "$work/words"; do # tcpdump says so when it captures
+    [ "$signals" -eq 0 ] || die 'interrupted: nothing is kept'
+    alive "$recorder" || die "$(grep . "$work/words")" "${sudo:+(without sudo: $lab)}"
     sleep 0.01 # between two looks
 done
-[ "$signals" -eq 0 ] || stop_tcpdump # one that came too early for tcpdump
-if [ "$file" = - ]; then
-    { tail -c +1 -s 0.1 --pid="$tcpdump" -f "$part" 2>/dev/null || true; stop_tcpdump; } &
-    tail=$!
-fi
 
-# Starts SAMPLE's ROLE with its lines in $work, and leaves its pid in $started.
+# Are all conversations in the recording, from the first packet to the last?
+whole() { "$root/scripts/ladder.sh" --verdict "$work/pcap" >"$work/verdict" 2>/dev/null; }
+# Starts SAMPLE's ROLE, pid $started, and waits for its line about CALL, or its end. On one CPU: lo
+# queues packets on the CPU that sends them, so two CPUs may swap two packets; one cannot.
+cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
 start() {
-    "$root/$1/$2" >"$work/$1.$2.log" 2>"$work/$1.$2.err" &
-    started=$!
-    programs="$programs $started"
+    taskset -c "$cpu" "$root/$1/$2" >"$work/$1.$2.log" 2>"$work/$1 $2" 9>&- &
+    started=$! programs="$programs $!"
+    while alive "$started" && ! grep -q " $3 " "$work/$1.$2.log"; do sleep 0.01; done # between two looks
 }
-# Prints what SAMPLE's ROLE had to say on stderr.
-complaint() { printf '%s %s: ' "$1" "$2"; cat "$work/$1.$2.err"; }
-
 if [ -n "$run" ]; then
     for sample in $samples; do
-        start "$sample" server
-        until grep -qs ' listen ' "$work/$sample.server.log"; do # its line when it is ready
-            alive "$started" || die "$(complaint "$sample" server)"
-            sleep 0.01 # between two looks
-        done
+        start "$sample" server listen
+        alive "$started" || die "$sample server: $(cat "$work/$sample server")" "(or is the disk full?)"
     done
-    clients='' lost=''
-    for sample in $samples; do
-        start "$sample" client
-        clients="$clients $sample:$started"
-        # one connection after the other, so that every recording of all has the same order
-        until grep -qs ' connect ' "$work/$sample.client.log" || ! alive "$started"; do sleep 0.01; done
+    clients=''
+    for sample in $samples; do # one connection after the other: the same order in every recording of all
+        start "$sample" client connect
+        clients="$clients $started"
     done
-    for client in $clients; do
-        wait "${client#*:}" || lost=1
-        [ "$signals" -gt 0 ] || [ ! -s "$work/${client%:*}.client.err" ] ||
-            say "$(complaint "${client%:*}" client)"
+    for client in $clients; do wait "$client" || failed=1; done
+    for why in "$work"/*' client'; do [ ! -s "$why" ] || say "${why##*/}: $(cat "$why")"; done
+    # The last packets may still be on their way into the file. What follows a client that failed,
+    # nobody knows: nothing, if the file has not grown for a second.
+    quiet=0 size=''
+    until [ "$signals" -gt 0 ] || [ "$quiet" -ge 20 ] || { [ -z "$failed" ] && whole; }; do
+        before=$size size=$(wc -c <"$work/pcap") quiet=$((quiet + 1))
+        [ "$size" = "$before" ] || quiet=0
+        sleep 0.05 # between two looks
     done
-    # The last packets may still be on their way into the file: look until the end is there. To a
-    # client that saw no RST, [R.] is not the end: its FIN and another RST follow.
-    for look in $(seq 100); do
-        if [ "$signals" -gt 0 ] || ! alive "$tcpdump"; then break; fi # -c may have ended it
-        check >"$work/check"
-        read -r packets conversations unfinished last <"$work/check"
-        [ -n "$unfinished" ] || break # a signal has ended the look
-        if [ "$conversations" -ge "$(echo "$samples" | wc -w)" ] && [ "$unfinished" -eq 0 ] &&
-            { [ -z "$lost" ] || [ "$last" != R. ] || [ "$look" -gt 50 ]; }; then
-            break
-        fi
-        sleep 0.01 # between two looks
-    done
-    stop_tcpdump
+    stop
 else
-    name=$what
-    [ "$what" != all ] || name=sampleN
-    say "ready: start ./$name/server, then ./$name/client, in other terminals; Ctrl-C ends"
+    where='other terminals' # where there is only lo, they would be elsewhere
+    [ "$(wc -l </proc/net/dev)" -ne 3 ] || where='this private network (all in one: scripts/lab.sh bash)'
+    say "ready: start ./$name/server, then ./$name/client, in $where; Ctrl-C ends"
 fi
-status=0
-while before=$signals; wait "$tcpdump" || status=$?; [ "$signals" -gt "$before" ]; do
-    status=0 # the wait was interrupted by a signal, which has also stopped tcpdump
-done
-[ -z "$tail" ] || wait "$tail" || true
+while before=$signals; wait "$recorder" || true; [ "$signals" -gt "$before" ]; do continue; done
 
 # ---- check and name it ---------------------------------------------------------------------------
-check >"$work/check"
-{ read -r packets conversations unfinished last; read -r missing; } <"$work/check"
-dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/words.pcap")
 problem=''
-if [ -z "$dropped" ]; then
-    problem="tcpdump ended with status $status: $(tail -n 1 "$work/words.pcap")"
-elif [ "$dropped" -gt 0 ]; then
-    problem="$dropped packets were dropped by the kernel"
-elif [ "$packets" -eq 0 ]; then
-    problem='no packets came'
-elif [ -n "$missing" ]; then
-    problem="$missing is missing"
-fi
+whole || problem=$(sed -n '/missing/{s/^[0-9]* //p;q;}' "$work/verdict")
+packets=$(awk '{ n += $1 } END { print n + 0 }' "$work/verdict") conversations=$(wc -l <"$work/verdict")
+dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/words")
+[ "$packets" -gt 0 ] || problem='no packets came'
+[ "${dropped:-0}" -eq 0 ] || problem="$dropped packets were dropped by the kernel"
+[ -n "$dropped" ] || problem="tcpdump: $(tail -n 1 "$work/words")"
+! grep -q '^tee: ' "$work/words" || problem=$(grep '^tee: ' "$work/words")
+[ -z "$run" ] || [ "$signals" -eq 0 ] || problem=interrupted
 
-# Moves what has the names of a recording and of its programs' lines to the time of its last change.
-set_aside() {
-    stamp='' again=''
-    for old in "$file" "$base.server.log" "$base.client.log" "$base".sample[123].*.log; do
-        [ -e "$old" ] || continue
-        [ -n "$stamp" ] || stamp=$(date -r "$old" +%Y%m%d-%H%M%S)
-        while [ -e "$base.$stamp$again${old#"$base"}" ]; do again=-$((${again#-} + 1)); done
-        mv -n -- "$old" "$base.$stamp$again${old#"$base"}"
-    done
-}
-if [ "$file" != - ] && [ "$packets" -gt 0 ]; then
+n() { if [ "$1" -eq 1 ]; then echo "$1 $2"; else echo "$1 $2s"; fi; }
+summary="$(n "$packets" packet), $(n "$conversations" conversation), ${dropped:-?} dropped"
+if [ "$packets" -gt 0 ]; then
     [ -z "$problem" ] || { base=$base.incomplete file=$base.pcap; }
-    while [ -e "$part" ]; do # mv -n gives way to a recording that has just taken the name
-        set_aside
-        mv -n -- "$part" "$file"
+    while [ -e "$work/pcap" ]; do # mv -n gives way to a recording that has just taken the name
+        if [ -e "$file" ]; then # what has the name keeps it, with the time of its last change
+            stamp=$(date -r "$file" +%Y%m%d-%H%M%S) again=''
+            while [ -e "$base.$stamp$again.pcap" ]; do again=-$((${again#-} + 1)); done
+            for old in "$base".server.log "$base".client.log "$base".sample[123].*.log "$file"; do
+                [ ! -e "$old" ] || mv -n -- "$old" "$base.$stamp$again${old#"$base"}"
+            done
+        fi
+        mv -n -- "$work/pcap" "$file"
     done
-    for sample in ${run:+$samples}; do
-        for role in server client; do
-            log=$base.$role.log
-            [ "$what" != all ] || log=$base.$sample.$role.log
-            mv -- "$work/$sample.$role.log" "$log"
-        done
+    for log in ${run:+"$work"/*.log}; do
+        to=${log##*/}
+        [ "$what" = all ] || to=${to#*.}
+        mv -- "$log" "$base.$to"
     done
+    summary="$summary, kept as $file"
 fi
-s() { [ "$1" -eq 1 ] || echo s; }
-count="$packets packet$(s "$packets"), $conversations conversation$(s "$conversations"), ${dropped:-?} dropped"
-where=", kept as $file"
-[ "$file" != - ] && [ "$packets" -gt 0 ] || where=''
-[ -z "$problem" ] || die "not a complete recording: $problem ($count$where)"
-next="; next: scripts/ladder.sh $file"
-[ "$file" != - ] || next=''
-say "$count$where$next"
+[ -z "$problem" ] || die "not a complete recording: $problem ($summary)"
+# WORD, to be pasted into a shell.
+quoted() { printf %s "$1" | sed "\|[^-A-Za-z0-9_./]|{s/'/'\\\\''/g; s/^/'/; s/\$/'/;}"; }
+say "$summary; next: $(quoted "${here}scripts/ladder.sh") $(quoted "$file")"
+[ -z "$failed" ]
