@@ -10,18 +10,22 @@ use POSIX ':sys_wait_h';
 use Socket;
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = qw(need private_network build enter_lab start stop pause eventually slurp run steps conversations
-    as_user as_user_ok begin_recording end_recording);
+our @EXPORT = qw(%wire need private_network build enter_lab pinned start stop ended eventually slurp run steps
+    conversations hang_up_with_reset as_user as_user_ok skip_or_fail tempdir begin_recording end_recording);
+
+# What each sample puts on the wire: direction seen from the client, flags, length if not 0.
+my $begin = '>S <S. >. >P.4 <. <P.4 >.';
+our %wire = (1 => "$begin >F. <. <F. >.", 2 => "$begin <R.", 3 => "$begin <R.");
 
 our $root = dirname(dirname(abs_path(__FILE__)));
 our %started;    # pid => 1 of what start() began and stop() has not ended
 chdir $root or die "chdir $root: $!";
 $SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
-alarm 100;    # a test that hangs is a failed one
+alarm 600;    # a test that hangs is a failed one, however slow the machine
 
 # Skips the whole file for want of REASON; under CI=true that is a failure.
 sub skip_or_fail {
-    my ($reason) = @_;
+    my $reason = $_[0] =~ s/\s+/ /gr;
     BAIL_OUT($reason) if ($ENV{CI} // '') eq 'true';
     plan(skip_all => $reason);
 }
@@ -88,13 +92,25 @@ sub stop {
     return $process->{status} = $?;
 }
 
-# Stops what start() returned in the middle of the call in which it sleeps; SIGCONT goes on.
-sub pause {
-    my ($process) = @_;
-    my $is = sub { my ($state) = @_; sub { slurp("/proc/$process->{pid}/stat") =~ /\) $state / } };
-    eventually(5, $is->('S')) or return;
-    kill 'STOP', $process->{pid};
-    return eventually(5, $is->('T'));
+# Waits until PROCESS has ended by itself, SECONDS at most (60); then it is stopped, and false returned.
+sub ended {
+    my ($process, $seconds) = @_;
+    my $by_itself = eventually($seconds // 60, sub { slurp("/proc/$process->{pid}/stat") =~ /\) Z / });
+    stop($process, $by_itself ? '0' : 'KILL');
+    return $by_itself;
+}
+
+# COMMAND on one CPU, where lo cannot swap packets: it queues them on the CPU that sends.
+sub pinned {
+    my ($cpu) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s*(\d+)/m;
+    return ('taskset', '-c', $cpu, @_);
+}
+
+# Closes a socket with RST.
+sub hang_up_with_reset {
+    my ($peer) = @_;
+    setsockopt $peer, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0) or die "setsockopt: $!";
+    close $peer;
 }
 
 END {
@@ -129,10 +145,11 @@ sub as_user_ok {
     }
 }
 
-# Looks every 10 ms until CODE is true, for SECONDS at most; returns what it was at the end.
+# Looks every 10 ms until CODE is true; returns what it was at the end. It is patient, 60 s if not told
+# otherwise: what hangs is found, a slow machine only takes longer.
 sub eventually {
-    my ($seconds, $code) = @_;
-    my $end = time + $seconds;
+    my ($code, $seconds) = reverse @_;
+    my $end = time + ($seconds // 60);
     my $value;
     sleep 0.01 until $value = $code->() or time > $end;
     return $value;
@@ -152,12 +169,6 @@ sub run {
     return ($status & 127 ? 128 + ($status & 127) : $status >> 8,
         slurp($process->{out}), slurp($process->{err}));
 }
-
-# perl -MIO::Socket::INET -e THIS FILE records a SYN to a closed port and its RST.
-our $two_packets = 'open my $tcpdump, "-|", "tcpdump -i lo -U --immediate-mode -c 2 -w $ARGV[0] 2>&1" or die;
-    while (<$tcpdump>) { last if /listening on/ }
-    IO::Socket::INET->new("127.0.0.1:9");
-    1 while <$tcpdump>; close $tcpdump; exit $? >> 8';
 
 # The lines of a program without their times and its role.
 sub steps {
