@@ -12,14 +12,12 @@
 # tcpdump decodes | packets.awk finds the conversations | sort brings them together | ladder.awk draws
 set -eu
 usage='usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE.pcap... [FILE.log...]'
-PATH=$PATH:/usr/sbin
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd) PATH=$PATH:/usr/sbin
 say() { printf 'ladder.sh: %s\n' "$*" >&2; }
 bad_usage() { say "$1 ($usage)"; exit 2; }
-
-times=1 mermaid='' verdict='' files=0
-for word in "$@"; do # the files go to the end of the list, the options out of it
+times=1 mermaid='' verdict='' named='' result=0
+programs='^[0-9:.]+ (client|server) ' # their lines
+for word in "$@"; do # the recordings go to the end of the list, all else out of it
     shift
     case $word in
     --no-time) times='' ;;
@@ -27,57 +25,37 @@ for word in "$@"; do # the files go to the end of the list, the options out of i
     --verdict) verdict=1 ;;
     -h | --help) printf '%s\n' "$usage"; exit 0 ;;
     '' | -*) bad_usage "'$word': unknown option" ;;
-    *.log) [ -r "$word" ] || bad_usage "$word: no log that can be read"; set -- "$@" "$word" ;;
-    *) files=$((files + 1)); set -- "$@" "$word" ;;
+    *.log)
+        [ -r "$word" ] || bad_usage "$word: no log that can be read"
+        named="$named
+$(grep -aE "$programs" "$word" || :)" ;;
+    *) set -- "$@" "$word" ;;
     esac
 done
-[ "$files" -gt 0 ] || bad_usage 'no recording'
+[ $# -gt 0 ] || bad_usage 'no recording'
 (: >&1) 2>/dev/null || { say 'stdout is closed (there is nowhere to draw)'; exit 1; }
-awk=${AWK:-$(command -v mawk || echo awk)} # mawk is the fastest
-for tool in tcpdump "$awk"; do
-    command -v "$tool" >/dev/null || { say "$tool: not found (sudo apt-get install tcpdump mawk)"; exit 1; }
-done
-case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in
-*[Uu][Tt][Ff]-8* | *[Uu][Tt][Ff]8*) art='│ ├ ┤ ─ ▶ ◀ ✗ ⋮' ;;
-*) art='| | | - > < x :' ;;
-esac
+command -v tcpdump >/dev/null || { say 'tcpdump: not found (sudo apt-get install tcpdump)'; exit 1; }
+awk=${AWK:-$(command -v mawk || echo awk)} # the fastest
+art='| | | - > < x :'
+case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in *[Uu][Tt][Ff]-8* | *[Uu][Tt][Ff]8*) art='│ ├ ┤ ─ ▶ ◀ ✗ ⋮' ;; esac
 export LC_ALL=C # awk and sort count bytes
 
-# The programs' lines for the recording FILE: of the logs beside it, and of those among WORD...
-calls() { # FILE WORD...
-    x=${1%.pcap}
-    shift
-    for word in "$@"; do
-        shift
-        case $word in *.log) set -- "$@" "$word" ;; esac
-    done
-    grep -ahsE '^[0-9:.]+ (client|server) ' -- "$x".server.log "$x".client.log "$x".sample[123].*.log "$@" || :
-}
-
-result=0 separator=''
 for file in "$@"; do
-    case $file in *.log) continue ;; esac
-    if [ "$files" -gt 1 ] && [ -z "$mermaid$verdict" ]; then
-        printf '%s%s:\n' "$separator" "$file"
-        separator='
-'
-    fi
+    [ $# -eq 1 ] || [ -n "$mermaid$verdict" ] || printf '\n%s:\n' "$file"
     reason=''
     [ -r "$file" ] || reason="may not be read by you (ls -l $file)"
     [ -e "$file" ] || reason='no such file (scripts/capture.sh records one)'
     [ ! -d "$file" ] || reason='a directory (name the recordings in it)'
-    if [ -n "$reason" ]; then
-        say "$file: $reason"
-        result=1
-        continue
-    fi
+    [ -z "$reason" ] || { say "$file: $reason"; result=1; continue; }
+    x=${file%.pcap}
     {
-        [ -z "$times" ] || calls "$file" "$@"
-        tcpdump -nn -tt -S -x -r - 2>&1 # it says on stderr what is wrong: packets.awk passes that on
+        printf '%s\n' "$named"
+        grep -ahsE "$programs" -- "$x".server.log "$x".client.log "$x".sample[123].*.log || :
+        tcpdump -nn -tt -S -x -r - 2>&1 # packets.awk passes on what it complains of
     } <"$file" | "$awk" -f "$here/packets.awk" | sort -s -k1,1n -k2,2n |
         file=$file "$awk" -v art="$art" -v times="$times" -v mermaid="$mermaid" -v only_verdict="$verdict" \
             -f "$here/ladder.awk" && status=0 || status=$?
     [ "$status" -lt 128 ] || exit "$status" # nobody reads any more
-    case $status in 0) ;; 3) [ "$result" -ne 0 ] || result=3 ;; *) result=1 ;; esac
+    case $result$status in ?0) ;; 03 | 33) result=3 ;; *) result=1 ;; esac
 done
 exit "$result"
