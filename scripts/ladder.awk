@@ -28,7 +28,7 @@ $3 == "end" {
     if (NF > 3) print "ladder.sh: " ENVIRON["file"] ": " substr($0, index($0, "end ") + 4) >"/dev/stderr"
 }
 times && ($3 == "client" || $3 == "server") { row($2 - start, $3, substr($0, index($0, $3) + 7)) }
-$3 == ">" || $3 == "<" {
+$3 ~ /^[<>]$/ {
     me = $3 == ">" ? "C" : "S"; peer = $3 == ">" ? "S" : "C"
     at = $4 - start; flags = $5; seq = $6; ack = $7; len = $8; note = ""; count++
     if (!itself) packet(flags ~ /S/, flags ~ /F/, flags ~ /R/)
@@ -44,7 +44,6 @@ function words(    i, all) { # S. is SYN, ACK
 }
 function minus(a, b) { return (a - b + 6442450944) % 4294967296 - 2147483648 } # numbers go round at 2^32
 function over() { return state["C"] ~ /^(CLOSED|TIME-WAIT)$/ && state["S"] ~ /^(CLOSED|TIME-WAIT)$/ }
-
 # What a packet that ME sends does to both states.
 function packet(syn, fin, rst,    end, before) {
     if (fin || rst) keep = 1 # what comes later may tell more about this packet

@@ -25,15 +25,13 @@ for word in "$@"; do # the recordings go to the end of the list, all else out of
     --verdict) verdict=1 ;;
     -h | --help) printf '%s\n' "$usage"; exit 0 ;;
     '' | -*) bad_usage "'$word': unknown option" ;;
-    *.log)
-        [ -r "$word" ] || bad_usage "$word: no log that can be read"
-        named="$named
+    *.log) [ -r "$word" ] || bad_usage "$word: no log that can be read"; named="$named
 $(grep -aE "$programs" "$word" || :)" ;;
     *) set -- "$@" "$word" ;;
     esac
 done
 [ $# -gt 0 ] || bad_usage 'no recording'
-(: >&1) 2>/dev/null || { say 'stdout is closed (there is nowhere to draw)'; exit 1; }
+(: 3>&1) 2>/dev/null || { say 'stdout is closed (there is nowhere to draw)'; exit 1; }
 command -v tcpdump >/dev/null || { say 'tcpdump: not found (sudo apt-get install tcpdump)'; exit 1; }
 awk=${AWK:-$(command -v mawk || echo awk)} # the fastest
 art='| | | - > < x :'

@@ -8,6 +8,7 @@
 # together: WHEN is TIME, but a packet's is never before its predecessor's, for a clock may go back.
 BEGIN { OFMT = CONVFMT = "%.6f"; for (i = 32; i < 127; i++) char[sprintf("%02x", i)] = sprintf("%c", i) }
 
+/^\t/ { if (len > 0 && len <= 8) hex = hex substr($0, 11); next } # the bytes of the latest packet
 # A program names its connection when it accepts or connects; its lines from there on are about that one.
 $2 == "client" || $2 == "server" {
     if (seen[$0]++) next # a log that is found may be named as well
@@ -22,7 +23,6 @@ $2 == "client" || $2 == "server" {
     calls[key[$2]] = calls[key[$2]] time " " $2 " " substr(text, 1, 27) "\n"
     next
 }
-/^\t/ { if (len > 0 && len <= 8) hex = hex substr($0, 11); next } # the bytes of the latest packet
 /^tcpdump: / { message = $0; sub(/^tcpdump: (pcap_loop: )?/, "", message); next }
 {
     write_packet()
@@ -65,7 +65,6 @@ function begin(    ends) {
 }
 function port(end) { sub(/.*[.]/, "", end); return end + 0 }
 function dotted(end) { sub(/:[0-9]*$/, ".&", end); sub(/[.]:/, ".", end); return end } # as tcpdump writes it
-
 # Logs have local time: only the quarter of the hour is the same in every zone. Calls that do not follow the
 # conversation's beginning, nor precede it by less than 1 s, are of an older connection from this port.
 function write_calls(key,    n, call, i, late) {
