@@ -53,9 +53,10 @@ function packet(syn, fin, rst,    end, before) {
     if (end > seq) sent[me, seq] = 1
     if (rst) { if (believed()) reset(); else note = " ignored"; return }
     if (ack != "-") acked[me] = ack
-    if (reset_by == peer && !settled) missed(fin ? "FIN" : len ? "data" : "ACK")
+    if (reset_by == peer && !settled && !syn) missed(fin ? "FIN" : len ? "data" : "ACK")
     if (syn && ack == "-") {
         if (state[me] == "silent") state[me] = state[peer] = "SYN-RECEIVED" # both open at once
+        if (state[me] == "CLOSED") { state[me] = "SYN-SENT"; reset_by = "" } # it tries again
     } else if (syn) {
         if (state[peer] ~ /^SYN|^[?]/) state[peer] = "ESTABLISHED"
         if (state[me] ~ /silent|[?]|CLOSED/) state[me] = "SYN-RECEIVED"
