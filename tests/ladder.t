@@ -18,6 +18,7 @@ my $dir = tempdir(CLEANUP => 1);
 delete @ENV{qw(LC_ALL LC_CTYPE AWK)};
 $ENV{LANG} = 'C.UTF-8';
 my $widest = 0; # of all the lines that were drawn
+my ($sample1, $sample2) = map { "tests/reference/$_.pcap" } 'sample1', 'sample2';
 
 sub spew {
     my ($file, $bytes) = @_;
@@ -31,7 +32,8 @@ sub ladder {
     my ($status, @words) = @_;
     my ($rc, $out, $err) = run('scripts/ladder.sh', @words);
     fail("ladder.sh @words: status $rc, not $status: $err") if $rc != $status || $status =~ /[03]/ && $err;
-    $out =~ /```|^\d+ \w+ |^usage/ or ($widest) = sort { $b <=> $a } $widest, map { length } split /\n/, decode('UTF-8', $out);
+    my @lines = $out =~ /```|^\d+ \w+ |^usage/ ? () : split /\n/, decode('UTF-8', $out);
+    ($widest) = sort { $b <=> $a } $widest, map { length } @lines;
     return $out . $err;
 }
 
@@ -55,7 +57,7 @@ for ('LC_ALL=ja_JP.utf8', 'LC_CTYPE=C.UTF-8', 'LANG=de_DE.UTF8', 'LC_ALL=ja_JP.e
     local $ENV{LANG} = 'C';
     local $ENV{ (split /=/)[0] } = (split /=/)[1];
     my $bar = /utf/i ? '│' : '|';
-    like(ladder(0, '--no-time', 'tests/reference/sample2.pcap'), qr/[>▶]\Q$bar\E/, "$_ gets $bar");
+    like(ladder(0, $sample2), qr/[>▶]\Q$bar\E/, "$_ gets $bar");
 }
 
 # ---- recordings made here
@@ -72,7 +74,8 @@ sub ip { # PROTOCOL PAYLOAD
 }
 sub udp { return ip(17, pack('nnnn', 1000, $_[0], 8 + length $_[1], 0) . $_[1]) } # PORT PAYLOAD
 sub ip6 { # FROM TO, PAYLOAD of TCP, behind an extension header
-    my ($from, $to, $payload) = (map({ inet_pton(AF_INET6, $_) } @_[0, 1]), pack('CCCCN', 6, 0, 1, 4, 0) . $_[2]);
+    my $payload = pack('CCCCN', 6, 0, 1, 4, 0) . $_[2];
+    my ($from, $to) = map { inet_pton(AF_INET6, $_) } @_[0, 1];
     return pack('NnCC', 0x60000000, length $payload, 60, 64) . $from . $to . $payload;
 }
 my $files = 0;
@@ -98,71 +101,28 @@ sub written {
         [$epoch + $t, ip(6, tcp($way eq '>' ? (40000, 8081) : (8081, 40000), $flags, $seq, $ack, $data))];
     } split / /, $_[0]);
 }
-my $open = '>S <SA >A';
-my $data = "$open >PA:ABCD <A <PA:CDEF >A";
-my $up = 'end missing: client ESTABLISHED, server ESTABLISHED.';
-my ($x, $y) = ('x' x 1000, 'y' x 20000);
-my ($six, $five, $two, $one) = map { 2**32 - $_ } 6, 5, 2, 1; # sequence numbers go round
-
-# [what it is, its packets, its verdict but for "TIME-WAIT:" and the number of packets, a pattern of the drawing]
-for my $case (
-    ['close at once', "$data >FA <FA,305,105 >A <A", 'both closed: FIN both ways at once. both.',
-        qr/FIN-WAIT-1 .*▶│\n.*CLOSING .*CLOSING\n.*TIME-WAIT\n.*TIME-WAIT .*\n/],
-    ['... after a repeated FIN', "$data >FA >FA,105,305 <FA,305,105 >A <A",
-        'both closed: FIN both ways at once. both.', qr/ FIN, ACK again .*▶│\n.*CLOSING .*CLOSING\n/],
-    ['repeated', "$open >PA:ABCD >PA:ABCD,101,301 <A >FA >FA,105,301~1 <A <FA >A",
-        'client closed: FIN in four packets. client.', qr/"ABCD" again (.*\n)*.*⋮ .* 1\.0 s .*\n.*FIN, ACK ag/],
-    ['out of order', "$open >A:AB >A:EF,105,301 >A:CD,103,301 >A:EF,105,301", $up,
-        qr/"AB" ─.*\n.*"EF" ─.*\n.*"CD" ─.*\n.*"EF" again ─/],
-    ['ECN', '>SEW <SAE >A', $up, qr/ SYN, ECE, CWR .*\n.* SYN, ECE, ACK /],
-    ['no beginning', '>PA:A <A >RA', 'client reset it, beginning missing: RST. nobody.', qr/ESTABLISHED  ├/],
-    ['a middle', '<PA:CDEF >A', "beginning and $up", qr/client :40000 /],
-    ['no SYN', '<SA >A >RA', 'client reset it, beginning missing: RST. nobody.', qr/ :40000(.*\n)+.*SYN-R/],
-    ['one direction', '>S >A:AB >FA', 'end missing: client FIN-WAIT-1, server silent.', qr/SYN-.*\n.*EST/],
-    ['the other', '<SA <A <A:AB <FA', 'beginning and end missing: client CLOSE-WAIT, server FIN-WAIT-1.',
-        qr/SYN-RECEIVED\n.*\n.*"AB" .*  ESTABLISHED\n/],
-    ['open at once', '>S <S >SA,100,301 <SA,300,101', $up, qr/SYN-RECEIVED .*SYN-RECEIVED/],
-    ['RSTs that cross', "$open <RA >RA", 'both reset it: RST both ways. nobody.', qr/RST/],
-    ['RST and FIN that cross', "$data <RA >FA~0.18 <R", 'server reset it: RST crossed, FIN met RST. nobody.',
-        qr/ESTABLISHED  │◀─.* RST, ACK/],
-    ['a lost RST', "$data <RA >PA:GH~0.21 <R", 'server reset it: RST lost, data met RST. nobody.',
-        qr/ESTABLISHED  │✗─.* RST, ACK/],
-    ['a lost RST of the client', "$data >RA <FA~3 >R", 'client reset it: RST lost, FIN met RST. nobody.',
-        qr/CLOSED .* RST, ACK .*✗│  ESTABLISHED\n.*3\.0 s.*\n.*  FIN-WAIT-1\n.*  CLOSED\n/],
-    ['half-open', "$data <RA >A~3", 'end missing: half-open, client ESTABLISHED, server CLOSED.', qr/✗/],
-    ['RST after FIN', "$data >FA <A <RA", 'server reset it: RST after FIN. nobody.', qr/FIN-WAIT-2 /],
-    ['RST elsewhere', "$data <R,9999,0", $up, qr/ RST ignored /],
-    ['RST for another SYN, or none', '>S <RA,0,999 <R,101,0', 'end missing: client SYN-SENT, server silent.',
-        qr/ RST, ACK ignored .*\n.* RST ignored /],
-    ['recovery of a half-open one', '>S <A,9000,8000 >R,8000,0 >S,100,0 <SA,300,101 >A', $up,
-        qr/ ACK .*\n.* RST ─.* CLOSED\n.* SYN again .*\n.*ESTABLISHED .*SYN-RECEIVED/],
-    ['refused twice', '>S <RA >S,100,0 <RA', 'server refused it: RST to the SYN. nobody.', qr/SENT .* again/],
-    ['a port used again', "$open <RA >S,500,0 <RA", "server reset it: RST, no FIN. nobody.\n"
-        . 'server refused it: RST to the SYN. nobody.', qr/CLOSED .*CLOSED/],
-    ['round 2^32', ">S,$six,0 <SA,$two,$five >A >A:AB >A:CDEFGH >A:KL >A:AB,$five,$one <A:IJ >FA,5,1 <FA >A",
-        'client closed: FIN in three, ACK on FIN. client.', qr/"CDEFGH" ─.*\n.*"KL" ─.*\n.*"AB" again ─/],
-    ['long data', "$open >FPA:$x >FPA:$x,101,301 <PA:$y <PA:$y,301,1102",
-        'end missing: client FIN-WAIT-2, server CLOSE-WAIT.',
-        qr/FIN, PSH, ACK 1000 B ─.*\n.* FIN, ACK 1000 B again (.*\n)*.* ACK 20000 B again /],
-    ['bytes that steer terminals', "$open >PA:A\e[2J <PA:\xc3\xa9", $up,
-        qr/^[^\e\xc3]* ACK 5 bytes [^\e\xc3]* ACK 2 bytes /],
-) {
-    my ($what, $packets, $verdict, $pattern) = @$case;
-    my $file = written($packets);
-    like(ladder(0, $file), $pattern, "$what: drawn as such");
+# ---- special cases: the table in tests/ladder/cases
+my %short = (OPEN => '>S <SA >A', DATA => '>S <SA >A >PA:ABCD <A <PA:CDEF >A',
+    UP => 'end missing: client ESTABLISHED, server ESTABLISHED.');
+for my $case (split /\n(?! )/, slurp('tests/ladder/cases') =~ s/^#.*\n//mgr) {
+    $case =~ s/\b(OPEN|DATA|UP)\b/$short{$1}/g;
+    my ($what, $packets, $verdict, $pattern) = split /\s*\| |\n\z/, $case;
+    my $file = written($packets =~ s/(\w)\*(\d+)/$1 x $2/ger =~ s/\\x(..)/chr hex $1/ger);
+    like(ladder(0, $file), qr/$pattern/, "$what: drawn as such");
     my $said = (run('scripts/ladder.sh', '--verdict', $file))[1] =~ s/TIME-WAIT: (?=\w+\.$)//mgr;
-    is($said =~ s/^(\d+) sample1 (.*?)(?: after \1 packets)?(?=[:,])/$2/mgr, "$verdict\n", '... and judged');
+    $said =~ s/^(\d+) sample1 (.*?)(?: after \1 packets)?(?=[:,])/$2/mg;
+    is($said, ($verdict =~ s/\\n/\n/r) . "\n", '... and judged');
 }
-like(ladder(0, '--mermaid', written("$open >PA:\";#<")), qr/: PSH, ACK ""#59;#35;#60;"\n/,
+like(ladder(0, '--mermaid', written("$short{OPEN} >PA:\";#<")), qr/: PSH, ACK ""#59;#35;#60;"\n/,
     'Mermaid gets ; # and < as text');
-my $text = ladder(0, recording(map { [1, ip(6, tcp(7000, 7000, @$_))] } ['S', 1, 0], ['SA', 1, 2], ['A', 2, 2]));
+my $text = ladder(0, recording(map { [1, ip(6, tcp(7000, 7000, @$_))] } ['S', 1], ['SA', 1, 2], ['A', 2, 2]));
 like($text, qr/ ACK .*▶│\n  one end, connected to itself, 3 packets: no states\./, 'a connection to itself');
 $text = ladder(0, recording(map { [1, ip6("2001:db8::$_", '::2', tcp(7001, 80, 'S', $_, 0, 'ABCD'))] } 1, 3));
 like($text, qr/client \[2001:db8::1\]:7001 +server \[::2\]:80\n(.*\n)*.*SYN "ABCD"(.*\n)*.*\[2001:db8::3\]/,
     'behind IPv6 extension headers are addresses and data');
 my $long = join ':', '2001', ('dbff') x 7;
-$text = ladder(0, recording(map { [1, ip6(@$_, tcp(6500, 6501, 'S', 1, 0))] } [$long, '::1'], ['::1', $long]));
-is(() = $text =~ /^tcp \d +client \[.*\]:6500\n +server \[.*\]:6501$/mg, 2, 'long addresses have a line each');
+$text = ladder(0, recording(map { [1, ip6(@$_, tcp(6500, 6501, 'S', 1))] } [$long, '::1'], ['::1', $long]));
+is(() = $text =~ /^tcp \d +client \[.*\]:6500\n +server \[.*\]:6501$/mg, 2, 'long addresses get a line each');
 my $inside = "\x08\0\0\0\0\0\x05\0" . "\2\0\0\0\0\1" x 2 . "\x08\0" . ip(6, tcp(7002, 80, 'S', 1, 0));
 like(ladder(0, recording([1, udp(4789, $inside)])), qr/client :7002 .*\n.*\n.* SYN /, 'in VXLAN is TCP');
 like(ladder(1, recording([1, udp(69, "\0\1x IP 1.1.1.1.1 > 2.2.2.2.2: Flags [S], seq 1\0octet\0")])), qr/TCP/,
@@ -171,37 +131,31 @@ like(ladder(0, recording([1, ip(6, tcp(7003, 80, 'PA', 1, 1, 'ABCD')), 42])), qr
     'data that the snap length cut has its length');
 
 # ---- what is no recording of TCP, and how it ends
-my ($junk, $empty) = map { spew("$dir/" . ++$files, $_) } 'x' x 100, '';
-my $cut = spew("$dir/cut.pcap", substr slurp('tests/reference/sample1.pcap'), 0, 900);
-my $sample2 = 'tests/reference/sample2.pcap';
-for (
-    [$junk, 'not a recording', 'something else'], [$empty, 'empty file', 'an empty file'],
-    [recording(), 'no packets', 'one of nothing'], [recording([1, udp(9, '')]), 'no TCP', 'one of UDP'],
-    ["$dir/none.pcap", 'no such file', 'a file that is not there'], [$dir, 'a directory', 'a directory'],
-    [$cut, 'truncated', 'a recording that breaks off'],
-) {
-    my ($file, $reason, $what) = @$_;
-    my $out = ladder(1, $file, $sample2);
-    like($out, qr/^ladder\.sh: \Q$file\E: $reason.* \(.+\)\n\z/m, "$what: an error with a way out");
-    like($out, qr/server reset it after 8 packets/, '... and the next file is drawn');
+my ($junk, $empty, $cut) = map { spew("$dir/" . ++$files, $_) } 'x' x 100, '', substr slurp($sample1), 0, 900;
+my %bad = ($junk => 'not a recording', $empty => 'empty file', recording() => 'no packets', $cut => 'truncated',
+    recording([1, udp(9, '')]) => 'no TCP', "$dir/none.pcap" => 'no such file', $dir => 'a directory');
+while (my ($file, $reason) = each %bad) {
+    $text = ladder(1, $file, $sample2);
+    like($text, qr/^ladder\.sh: \Q$file\E: $reason.* \(.+\)\n\z/m, "$reason: this has a way out");
+    like($text, qr/server reset it after 8 packets/, '... and the next file is drawn');
 }
 SKIP: {
     skip 'root may read everything', 1 if $> == 0;
-    chmod 0, $junk;
-    my @powerless = ('setpriv', '--ambient-caps', '-all'); # the lab's user may read everything as well
-    $text = (run(@powerless, 'scripts/ladder.sh', $junk))[2];
+    chmod 0, $junk; # but the lab's user has capabilities
+    $text = (run(qw(setpriv --ambient-caps -all scripts/ladder.sh), $junk))[2];
     like($text, qr/: may not be read by you \(.+\)$/, 'a file that one may not read');
 }
 like(ladder(1, $cut), qr/FIN-WAIT-1/, 'what a broken recording holds is still drawn');
 like(ladder(2, @$_), qr/^ladder\.sh: .*usage: /, "usage error: ladder.sh @$_")
     for [], ['--wrong', $cut], [''], ['-'], ['--verdict'], ["$dir/no.log", $cut];
 like(ladder(0, '--help'), qr/^usage: /, '--help is none');
-my @whole = map { "tests/reference/$_.pcap" } 'sample1', 'lost-rst';
-like(ladder(0, '--verdict', @whole), qr/^11 sample1 client closed .*: client\.\n10 sample2 server .*: nobody\.\n\z/,
+is(ladder(0, '--verdict', $sample1, $sample2), "11 sample1 client closed after 11 packets: FIN in four packets."
+    . " TIME-WAIT: client.\n8 sample2 server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.\n",
     '--verdict is a line a conversation, and 0 if all are whole');
-like(ladder(3, '--verdict', written($_), @whole), qr/^\d+ sample1 .*missing/, '... 3 if one is not')
-    for $data, '>PA:AB >RA';
-like(ladder(1, '--verdict', written($data), $cut), qr/missing/, '... and 1 if a recording is broken');
+for my $packets ($short{DATA}, '>PA:AB >RA') {
+    like(ladder(3, '--verdict', written($packets), $sample1), qr/missing.*\n11 /, '... 3 if one is not');
+}
+like(ladder(1, '--verdict', written($short{DATA}), $cut), qr/missing/, '... and 1 if a recording is broken');
 is(join('', (run('sh', '-c', "scripts/ladder.sh $sample2 >&-"))[0, 2]),
     "1ladder.sh: stdout is closed (there is nowhere to draw)\n", 'a closed stdout is said');
 my $many = recording((map { [$epoch + $_ / 1e5, ip(6, tcp(10000 + $_, 8081, 'S', 1, 0))] } 1 .. 2000),
@@ -214,7 +168,7 @@ is((run('sh', '-c', "scripts/ladder.sh $many | head -n 1"))[2], '', 'a reader th
 # ---- the programs' lines: any zone, midnight
 sub with_calls { # the times of day of connect and close; the recording's SYN is at 21:24:11
     my ($connect, $close) = @_;
-    my $file = written("$data >FA");
+    my $file = written("$short{DATA} >FA");
     spew($file =~ s/pcap$/client.log/r,
         "$connect client connect 127.0.0.1:8081 from 127.0.0.1:40000\n$close client close \xc3\xa9\e[2J\n");
     return ladder(0, $file);
@@ -226,10 +180,10 @@ unlike(with_calls('21:34:11.003500', '21:34:11.007500'), qr/connect/, '... but n
 my $midnight = recording([86399.5, ip(6, tcp(7, 8081, 'S', 1))], [86401.5, ip(6, tcp(7, 8081, 'R', 2))]);
 spew($midnight =~ s/pcap$/client.log/r,
     "23:59:59.800000 client connect 127.0.0.1:8081 from 127.0.0.1:7\n00:00:01.000000 client close\n");
-like(ladder(0, $midnight), qr/\n0\.300000  connect.*\n.*1\.2 s.*\n1\.500000  close /, '... midnight may pass');
-my $copy = spew("$dir/all.pcap", slurp('tests/reference/sample3.pcap'));
-my @logs = map { "tests/reference/sample3.$_.log" } 'client', 'server';
-my ($calls, $no_time) = map { slurp("tests/ladder/sample3.$_") } 'calls', 'no-time';
+like(ladder(0, $midnight), qr/\n0\.300000  connect.*\n.*1\.2 s.*\n1\.500000  clo/, '... midnight may pass');
+my $copy = spew("$dir/all.pcap", slurp($sample1));
+my @logs = map { "tests/reference/sample1.$_.log" } 'client', 'server';
+my ($calls, $no_time) = map { slurp("tests/ladder/sample1.$_") } 'calls', 'no-time';
 is(ladder(0, @logs, $copy), $calls, 'logs may be named');
 is(ladder(0, $copy, @logs, @logs), $calls, '... also twice, or if they are found anyway');
 is(ladder(0, '--no-time', $copy, @logs), $no_time, '... and are left out with the times');
@@ -246,13 +200,13 @@ my $drawn;
 my %states = (
     ss => sub {
         my @ends = grep { /:$_[0]\b/ && !/^LISTEN/ } `ss -Htan`;
-        my %is = map { (split)[3] =~ /:$_[0]$/ ? 'server' : 'client', (split)[0] =~ s/^ESTAB$/ESTABLISHED/r } @ends;
-        return join ' / ', map { $is{$_} // 'CLOSED' } 'client', 'server';
+        my %is = map { ((split)[3] =~ /:$_[0]$/ ? 'server' : 'client') => (split)[0] } @ends;
+        return join ' / ', map { ($is{$_} // 'CLOSED') =~ s/^ESTAB$/ESTABLISHED/r } 'client', 'server';
     },
     'the ladder' => sub {
         system "tcpdump -r $live -w $dir/part.pcap port $_[0] 2>/dev/null";
         $drawn = (run('scripts/ladder.sh', '--no-time', "$dir/part.pcap"))[1];
-        return join ' / ', map { $drawn =~ $_ ? $1 : '' } qr/.*^([A-Z]\S+) +[├│]/ms, qr/.*[┤│]  ([A-Z]\S+)$/ms;
+        return join ' / ', map { $drawn =~ $_ ? $1 : '' } qr/.*^([A-Z]\S+) +[├│]/ms, qr/.*[┤│]  (\S+)$/ms;
     },
 );
 sub agree { # what was done, PORT, the states of client and server to come
@@ -265,7 +219,7 @@ sub agree { # what was done, PORT, the states of client and server to come
 }
 sub pair { # HOST PORT: the two ends of a connection
     my ($host, $port) = @_;
-    my $listener = IO::Socket::IP->new(LocalHost => $host, LocalPort => $port, Listen => 5) // die "listen: $@";
+    my $listener = IO::Socket::IP->new(LocalHost => $host, LocalPort => $port, Listen => 1) // die "listen";
     my $client = IO::Socket::IP->new(PeerHost => $host, PeerPort => $port) // die "connect: $@";
     return ($client, $listener->accept);
 }
