@@ -105,7 +105,7 @@ sub written {
 my %short = (OPEN => '>S <SA >A', DATA => '>S <SA >A >PA:ABCD <A <PA:CDEF >A',
     UP => 'end missing: client ESTABLISHED, server ESTABLISHED.');
 for my $case (split /\n(?! )/, slurp('tests/ladder/cases') =~ s/^#.*\n//mgr) {
-    $case =~ s/\b(OPEN|DATA|UP)\b/$short{$1}/g;
+    $case =~ s/(?<![A-Z])(OPEN|DATA|UP)\b/$short{$1}/g;
     my ($what, $packets, $verdict, $pattern) = split /\s*\| |\n\z/, $case;
     my $file = written($packets =~ s/(\w)\*(\d+)/$1 x $2/ger =~ s/\\x(..)/chr hex $1/ger);
     like(ladder(0, $file), qr/$pattern/, "$what: drawn as such");
@@ -132,8 +132,8 @@ like(ladder(0, recording([1, ip(6, tcp(7003, 80, 'PA', 1, 1, 'ABCD')), 42])), qr
 
 # ---- what is no recording of TCP, and how it ends
 my ($junk, $empty, $cut) = map { spew("$dir/" . ++$files, $_) } 'x' x 100, '', substr slurp($sample1), 0, 900;
-my %bad = ($junk => 'not a recording', $empty => 'empty file', recording() => 'no packets',
-    $cut => 'truncated', recording([1, udp(9, '')]) => 'no TCP', "$dir/none.pcap" => 'no such file', $dir => 'a directory');
+my %bad = ($junk => 'not a recording', $empty => 'empty file', $cut => 'truncated', $dir => 'a directory',
+    "$dir/none" => 'no such file', recording() => 'no packets', recording([1, udp(9, '')]) => 'no TCP');
 while (my ($file, $reason) = each %bad) {
     $text = ladder(1, $file, $sample2);
     like($text, qr/^ladder\.sh: \Q$file\E: $reason.* \(.+\)\n\z/m, "$reason: this has a way out");
@@ -149,8 +149,9 @@ like(ladder(1, $cut), qr/FIN-WAIT-1/, 'what a broken recording holds is still dr
 like(ladder(2, @$_), qr/^ladder\.sh: .*usage: /, "usage error: ladder.sh @$_")
     for [], ['--wrong', $cut], [''], ['-'], ['--verdict'], ["$dir/no.log", $cut];
 like(ladder(0, '--help'), qr/^usage: /, '--help is none');
-is(ladder(0, '--verdict', $sample1, $sample2), "11 sample1 client closed after 11 packets: FIN in four"
-    . " packets. TIME-WAIT: client.\n8 sample2 server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.\n",
+is(ladder(0, '--verdict', $sample1, $sample2),
+    "11 sample1 client closed after 11 packets: FIN in four packets. TIME-WAIT: client.\n"
+    . "8 sample2 server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.\n",
     '--verdict is a line a conversation, and 0 if all are whole');
 for my $packets ($short{DATA}, '>PA:AB >RA') {
     like(ladder(3, '--verdict', written($packets), $sample1), qr/missing.*\n11 /, '... 3 if one is not');
