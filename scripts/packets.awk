@@ -7,8 +7,8 @@
 # ID counts conversations, TIME is in seconds since 1970. "sort -s -k1,1n -k2,2n" brings together what belongs
 # together: WHEN is TIME, but a packet's is never before its predecessor's, for a clock may go back.
 BEGIN { OFMT = CONVFMT = "%.6f"; for (i = 32; i < 127; i++) char[sprintf("%02x", i)] = sprintf("%c", i) }
-
 /^\t/ { if (len > 0 && len <= 8) hex = hex substr($0, 11); next } # the bytes of the latest packet
+
 # A program names its connection when it accepts or connects; its lines from there on are about that one.
 $2 == "client" || $2 == "server" {
     if (seen[$0]++) next # a log that is found may be named as well
