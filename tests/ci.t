@@ -1,0 +1,50 @@
+#!/usr/bin/perl
+# .ci/run and the Makefile: what they have to run is run, and its failure is theirs.
+use strict;
+use warnings;
+use File::Temp 'tempdir';
+use Test::More tests => 9;
+my $dir = tempdir(CLEANUP => 1); # with its own PATH, where there is no sudo
+my $clone = "$dir/a clone";
+system("chmod 755 $dir && cp .ci/fresh-root $dir && mkdir '$clone' $dir/bin && cp -r .ci '$clone' &&
+    for tool in awk bash cat dirname grep mktemp rm sed tee; do
+        ln -s \$(command -v \$tool) $dir/bin || exit
+    done") == 0 or die;
+
+sub put {
+    my ($file, $text) = @_;
+    open my $out, '>', $file or die "$file: $!";
+    print $out $text and close $out and chmod 0755, $file or die "$file: $!";
+}
+
+# What .ci/run does: COMMAND is in README's first block, make BAD fails, ROOT is the last line of fresh-root.
+sub ci {
+    my ($command, $bad, $root) = @_;
+    put("$clone/README.md", "<!-- the demo, as .ci/run runs it -->\n```sh\nsudo echo ran as root\n" .
+        "$command\nmake demo\n```\necho ran no\n" .
+        "<!-- the tests, as .ci/run runs them -->\n<!-- -->\n```sh\nmake test\n```\n");
+    put("$dir/bin/make", qq(#!/bin/sh\necho "ran \$1, CI=\$CI"\n[ \$1 != test ] || echo 'Files=2, Tests=10,'
+    [ \$1 != $bad ] || { [ \$1 = lint ] || echo 'x.t (Wstat: 768 (exited 3) Tests: 5 Failed: 3)'; false; }));
+    put("$clone/.ci/fresh-root", qq(#!/bin/sh\necho "ran \$2 \$(grep -c '^make' "\$3")"\n$root));
+    my $said = `cd / && env -u CI PATH=$dir/bin bash '$clone/.ci/run' 2>&1 </dev/null`;
+    return join ' | ', $? >> 8, $said =~ /^ran (.*)/mg, $said =~ /(.*)\n\z/;
+}
+
+my $debian = `cat /etc/os-release` =~ /^VERSION_CODENAME=(.*)/m ? $1 : '';
+my $n = grep { $_ ne $debian } 'bookworm', 'trixie';
+my $roots = 'ja_JP.UTF-8 3 | ' x $n;
+my $tests = 'as root | demo, CI=true | test, CI=true';
+my ($all, $sum) = ("$tests | lint, CI=true | $roots", 10 + 5 * $n);
+is(ci('', '-', 'exit 125'), "0 | ${all}10 passed, 0 failed, $n skipped", 'all is run; no root, no failure');
+is(ci('', '-', 'echo "Files=1, Tests=5,"'), "0 | $all$sum passed, 0 failed, 0 skipped", 'a root counts');
+is(ci('', '-', 'exit 1'), "1 | ${all}10 passed, $n failed, 0 skipped", 'what fails there fails');
+is(ci('', 'lint', 'exit 125'), "1 | ${all}10 passed, 1 failed, $n skipped", 'so does lint');
+is(ci('', 'test', 'exit 125'), "1 | $tests | ${roots}7 passed, 3 failed, $n skipped", 'so does a test');
+is(ci('false', '-', 'exit 125'), "1 | as root | ${roots}0 passed, 1 failed, $n skipped", 'so does a command');
+put("$dir/bin/sudo", qq(#!/bin/sh\necho ran sudo\n"\$@"\n));
+like(ci('', '-', 'exit 125'), qr/^0 \| sudo \| as root/, 'sudo is used where there is one');
+my @nobody = $> ? () : qw(setpriv --reuid 65534 --regid 65534 --clear-groups);
+my $said = `@nobody $dir/fresh-root trixie C /dev/null 2>&1`;
+is(($? >> 8) . $said =~ tr/\n//, '1251', 'a root that cannot be had: 125 and one line') or diag($said);
+my @made = map { /^(the-compiler|prove)/ } `make -sBn test CC=the-compiler`;
+is("@made", 'the-compiler ' x 6 . 'prove', 'make test builds the programs first');
