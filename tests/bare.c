@@ -17,6 +17,8 @@ int main(int argc, char **argv)
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     char data[4];
 
+    if (listener == -1)
+        return 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (port != 8081)
         setsockopt(listener, SOL_SOCKET, SO_LINGER, &abort, sizeof abort);

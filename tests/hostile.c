@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 /* Peers at once; exit status of a child that answers one; seconds for a step before SIGALRM. */
-enum { CROWD = 64, ANSWERED = 3, PATIENCE = 60 };
+enum { CROWD = 64, ANSWERED = 3, PATIENCE = 600 };
 
 static uint16_t port;
 static struct sockaddr_in address = { .sin_family = AF_INET };
@@ -92,7 +92,7 @@ static void finish(int fd)
 
 static int checked(int fd, const char *what)
 {
-    const struct timeval silence = { .tv_sec = 8 };
+    const struct timeval silence = { .tv_sec = 60 };
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) == -1)
         die(what, strerror(errno));
     return fd;
@@ -191,12 +191,12 @@ static void answer(int fd, unsigned kind)
 static void serve(unsigned rounds, unsigned at_once, char **client)
 {
     const int on = 1;
-    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    const int listener = checked(socket(AF_INET, SOCK_STREAM, 0), "socket");
     const int null = open("/dev/null", O_WRONLY);
     unsigned content = 0;
     unsigned status_0 = 0;
     fcntl(listener, F_SETFD, FD_CLOEXEC);
-    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
+    if (null == -1 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
         bind(listener, (const struct sockaddr *)&address, sizeof address) == -1 ||
         listen(listener, SOMAXCONN) == -1)
         die("listen", strerror(errno));
