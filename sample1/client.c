@@ -27,7 +27,7 @@ static void say(const char *call)
     struct timespec now = { 0 };
     char hms[sizeof "HH:MM:SS"];
     clock_gettime(CLOCK_REALTIME, &now);
-    strftime(hms, sizeof hms, "%H:%M:%S", localtime(&now.tv_sec));
+    strftime(hms, sizeof hms, "%H:%M:%S", localtime_r(&now.tv_sec, &(struct tm){ 0 }));
     printf("%s.%06ld client %s\n", hms, now.tv_nsec / 1000, call);
     check(fflush(stdout), "stdout (it takes a line for every step)");
 }

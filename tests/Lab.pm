@@ -177,11 +177,13 @@ sub steps {
 }
 
 # The conversations in a recording, in order of their SYN, each as a list of packets such as
-# '>S' '<S.' '>P.4': direction seen from the SYN's sender, flags, length if not 0.
+# '>S' '<S.' '>P.4': direction seen from the SYN's sender, flags, length if not 0. FILTER is tcpdump's.
 sub conversations {
-    my ($pcap) = @_;
+    my ($pcap, @filter) = @_;
     my (%at, @all);
-    for (`tcpdump -nn -r '$pcap' 2>/dev/null`) {
+    local $_;
+    open my $packets, '-|', 'sh', '-c', 'tcpdump -nn -r "$@" 2>/dev/null', 'sh', $pcap, @filter or die "sh: $!";
+    while (<$packets>) {
         my ($from, $to, $flags, $length) = /(\S+) > (\S+): Flags \[([^]]*)\].* length (\d+)/ or next;
         my ($out, $in) = ("$from $to", "$to $from");
         if ($flags =~ /S/ && $flags !~ /\./) {
