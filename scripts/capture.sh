@@ -4,8 +4,7 @@
 #   --run    start the server and the client too, and stop when the conversation is over
 #   -w FILE  record there, not in captures/
 #   TCPDUMP-OPTIONs (-v -X -S -tttt ...) are for the packets that are printed; recorded is everything
-# Packets go to stdout, all else to stderr. Exit status: 0 for a whole recording (with --run also of
-# clients that saw what they should), else 1; 2 usage.
+# Packets go to stdout, all else to stderr. Exit status: 0 recording whole, no client failed; 2 usage; else 1.
 set -eu
 usage='usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]'
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) here=$root/ PATH=$PATH:/usr/sbin
@@ -63,10 +62,12 @@ base=${file%.pcap}
 
 # ---- whatever happens, nothing is left running, and no temporary file ----------------------------
 work='' recorder='' programs='' failed='' signals=0
-stop() { [ -z "$recorder" ] || echo >&9; }
 alive() { [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; } # PID: not yet ended
+# Ends the recorder: again and again, for a tcpdump that is just beginning is deaf to SIGINT.
+stop() { while [ -n "$recorder" ] && alive "$recorder"; do echo >&9; sleep 0.05; done; }
 # shellcheck disable=SC2317,SC2329 # called by trap
 clean_up() {
+    [ $? -le 128 ] || say 'interrupted: nothing is kept' # a signal has ended a command here
     trap '' INT TERM HUP
     for pid in $programs; do kill "$pid" 2>/dev/null || true; done
     stop
@@ -74,10 +75,9 @@ clean_up() {
     [ -z "$work" ] || rm -rf -- "$work"
 }
 trap clean_up EXIT
-trap 'signals=$((signals + 1)); stop; [ ! -t 2 ] || echo >&2' INT TERM HUP # below ^C
+trap 'signals=$((signals + 1)); [ ! -t 2 ] || echo >&2' INT TERM HUP # below ^C
 
-# All that is temporary stands in a directory beside FILE, so that FILE gets its name in one step.
-# mktemp is deaf to signals, so that the name reaches this shell, which hears them.
+# All that is temporary is in here, beside FILE. mktemp is deaf to signals: this shell has to get the name.
 work=$(trap '' INT TERM HUP; exec mktemp -d -- "$base.XXXXXX" 2>&1) || { why=$work work=''; die "$why"; }
 why=$({ mkfifo -- "$work/stop" && echo >"$work/words"; } 2>&1) ||
     die "$file: cannot be made (df shows whether the disk is full): $why"
@@ -86,10 +86,9 @@ exec 9<>"$work/stop" # a line in it ends the recorder
 # ---- record --------------------------------------------------------------------------------------
 # The only command that needs privileges. It writes to a pipe: FILE is the user's own, wherever it is.
 # -U --immediate-mode: each packet at once; -s 256 -B 16384 (KiB): the ring holds a burst of thousands.
-# A tcpdump that is just beginning is deaf to SIGINT, hence the loop.
 # shellcheck disable=SC2016 # for the inner shell
 record='exec 3<&0; tcpdump -i lo -s 256 -B 16384 -U --immediate-mode -w - "$1" & tcpdump=$!
-    { read -r stop; while kill -INT $tcpdump; do sleep 0.05; done; } <&3 >/dev/null 2>&1 &
+    { while read -r stop; do kill -INT $tcpdump; done; kill -INT $tcpdump; } <&3 >/dev/null 2>&1 &
     wait $tcpdump; kill -KILL $!'
 {
     trap '' INT TERM HUP # they are for this shell; tcpdump would hear them in any case, hence setsid
@@ -111,7 +110,7 @@ cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
 start() {
     taskset -c "$cpu" "$root/$1/$2" >"$work/$1.$2.log" 2>"$work/$1 $2" 9>&- &
     started=$! programs="$programs $!"
-    while alive "$started" && ! grep -q " $3 " "$work/$1.$2.log"; do sleep 0.01; done # between two looks
+    while alive "$started" && ! grep -qs " $3 " "$work/$1.$2.log"; do sleep 0.01; done # between two looks
 }
 if [ -n "$run" ]; then
     for sample in $samples; do
@@ -133,13 +132,13 @@ if [ -n "$run" ]; then
         [ "$size" = "$before" ] || quiet=0
         sleep 0.05 # between two looks
     done
-    stop
 else
-    where='other terminals' # where there is only lo, they would be elsewhere
+    where='other terminals' # but where there is only lo, they would be elsewhere
     [ "$(wc -l </proc/net/dev)" -ne 3 ] || where='this private network (all in one: scripts/lab.sh bash)'
     say "ready: start ./$name/server, then ./$name/client, in $where; Ctrl-C ends"
+    wait "$recorder" || true # or for a signal
 fi
-while before=$signals; wait "$recorder" || true; [ "$signals" -gt "$before" ]; do continue; done
+stop
 
 # ---- check and name it ---------------------------------------------------------------------------
 problem=''
@@ -157,11 +156,12 @@ summary="$(n "$packets" packet), $(n "$conversations" conversation), ${dropped:-
 if [ "$packets" -gt 0 ]; then
     [ -z "$problem" ] || { base=$base.incomplete file=$base.pcap; }
     while [ -e "$work/pcap" ]; do # mv -n gives way to a recording that has just taken the name
-        if [ -e "$file" ]; then # what has the name keeps it, with the time of its last change
-            stamp=$(date -r "$file" +%Y%m%d-%H%M%S) again=''
+        # what has the name keeps it, with the time of its last change; or another capture.sh is at it
+        if stamp=$(date -r "$file" +%Y%m%d-%H%M%S 2>/dev/null); then
+            again=''
             while [ -e "$base.$stamp$again.pcap" ]; do again=-$((${again#-} + 1)); done
             for old in "$base".server.log "$base".client.log "$base".sample[123].*.log "$file"; do
-                [ ! -e "$old" ] || mv -n -- "$old" "$base.$stamp$again${old#"$base"}"
+                [ ! -e "$old" ] || mv -n -- "$old" "$base.$stamp$again${old#"$base"}" 2>/dev/null || true
             done
         fi
         mv -n -- "$work/pcap" "$file"
