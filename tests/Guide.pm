@@ -53,9 +53,11 @@ sub block {
         $block->{status} = $1 // 0;
         $block->{skip} = "$2 is not installed" if $2 && !grep { -x "$_/$2" } split /:/, $ENV{PATH};
         $block->{terminals} = [grep { /^[^#\s]/m } split /^(?=# ターミナル)/m, $body] or $problem->('no command');
-        $block->{live} = $body =~ /tcpdump [^|]*-i |capture\.sh|lab\.sh|\/client|\bss / ? 1 : 0;
-        $unit->{live} ||= $block->{live};    # without a lab, what the next blocks read is not there
-        $block->{skip} //= $no_lab if $block->{live} || $unit->{live} && $body !~ m{tests/reference};
+        # Live is a capture, and what the next blocks make of it; without a lab, it is not there.
+        $block->{live} = $body =~ /tcpdump [^|]*-i |capture\.sh|lab\.sh|\/client|\bss / ||
+            $unit->{live} && $body !~ m{tests/reference};
+        $unit->{live} ||= $block->{live};
+        $block->{skip} //= $no_lab || undef if $block->{live};
     } elsif ($marker || $lang !~ /^(?:text|c|diff|mermaid)$/) {
         return $problem->("a block of unknown kind '$lang' $marker");
     } elsif ($lang ne 'diff' || $body !~ /^--- a\//) {
@@ -142,7 +144,7 @@ sub do_block {
         wait_for($terminal, ($terminal->{captures} || $terminal->{serves}) &&
             sub { slurp($out) =~ /listening on|ready:| listen / });
     }
-    if ($captures && "@scripts" !~ /\/client/) {
+    if ($captures && "@scripts" !~ /^[^#\n]*\/client/m) {
         my @servers = map { start("./sample$_/server") } samples("@scripts");
         for my $server (@servers) { eventually(120, sub { slurp($server->{out}) =~ / listen / }) }
         stop($_, '0') for map { start("./sample$_/client") } samples("@scripts");
@@ -152,7 +154,8 @@ sub do_block {
     for my $n (0 .. $#terminals) {
         my $terminal = $terminals[$n];
         my $seen = sub { scalar(() = $_[0] =~ /Flags \[/g) };
-        my $packets = $seen->($block->{outputs}[$n]{body} // '') || map { split ' ', $wire{$_} } samples($scripts[$n]);
+        my $packets = $seen->($block->{outputs}[$n]{body} // '') || ($scripts[$n] =~ /tcp\[/ ? 1 :    # or more
+            map { split ' ', $wire{$_} } samples($scripts[$n]));
         if ($terminal->{captures} && $scripts[$n] =~ /^[^#\n]*(?:>| -w )/m && $scripts[$n] !~ /--print/) {
             sleep $patience;    # into a file tcpdump writes once a second, and nobody sees it
         } elsif ($terminal->{captures}) {
@@ -162,8 +165,8 @@ sub do_block {
         wait_for($terminal) or kill 'KILL', $terminal->{pid};
         $terminal->{out} = slurp($terminal->{out}) =~ s/\r//gr =~ s/[^\n]\K\z/\n/r;
         $terminal->{status} = 0 if $terminal->{serves};
-        $terminal->{status} = "no $packets packets"
-            if $terminal->{captures} && $terminal->{out} !~ /(?<!\d)$packets packets/;
+        $terminal->{status} = "not $packets packets" if $terminal->{captures} && $terminal->{out} !~ /(?<!\d)$packets packet/
+            && ($packets > 1 || $terminal->{out} !~ /[1-9] packets/);
     }
     return [map { { out => $_->{out}, status => $_->{status} // 'none' } } @terminals];
 }
@@ -180,6 +183,8 @@ sub pattern {
     s/\b(win|wscale|id|snapshot length) [1-9]\d*/$1 N/g;
     s/\b0x[0-9a-f]{2,4}\b/0xN/g;
     s/\btimewait,\d+sec\b/timewait,T/g;
+    s/^\d+\.\d{6}\b/SECONDS/mg;    # of a ladder, with its gaps
+    s/(⋮.*)\b\d+\.\d s/$1N s/g;
     s/ +/ /g;
     s/ $//mg;
     return $_;
