@@ -54,7 +54,7 @@ sub block {
         $block->{skip} = "$2 is not installed" if $2 && !grep { -x "$_/$2" } split /:/, $ENV{PATH};
         $block->{terminals} = [grep { /^[^#\s]/m } split /^(?=# ターミナル)/m, $body] or $problem->('no command');
         # Live is a capture, and what the next blocks make of it; without a lab, it is not there.
-        $block->{live} = $body =~ /tcpdump [^|]*-i |capture\.sh|lab\.sh|\/client|\bss / ||
+        $block->{live} = $body =~ /tcpdump [^|]*-i |capture\.sh|lab\.sh|\/client|\bss |make demo/ ||
             $unit->{live} && $body !~ m{tests/reference};
         $unit->{live} ||= $block->{live};
         $block->{skip} //= $no_lab || undef if $block->{live};
