@@ -23,7 +23,8 @@ sub parse {
     my $problem = sub { push @{ $page{problems} }, "line $line: $_[0]" };
     while ($text =~ /\G(?:( *)```(\w*)\n(.*?)^\1```\n|([^\n]*\n))/gms) {
         my ($all, $indent, $lang, $body, $prose) = ($&, $1, $2, $3, $4);
-        push @{ $page{units} }, $unit = { name => "$file:$line $all" =~ s/\n//r, map({ $_ => '' } qw(key text prose)) }
+        push @{ $page{units} }, $unit = { name => "$file:$line $all" =~ s/\n//r,
+            map({ $_ => '' } qw(key text prose)) }
             if !$unit || $all =~ /^#/;
         if (!defined $lang) {
             $unit->{prose} .= $prose;
@@ -82,7 +83,8 @@ sub run_units {
     for my $unit (sort { $slow->($b) <=> $slow->($a) } @units) {
         store [$project, $unit, $patience, $cpus[$n % @cpus]], "$dir/" . ++$n;
     }
-    my $pool = start('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n, $no_lab ? () : "$Lab::root/scripts/lab.sh",
+    my $pool = start('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n,
+        $no_lab ? () : "$Lab::root/scripts/lab.sh",
         $^X, "-I$Lab::root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir);
     stop($pool, '0');
     print STDERR slurp($pool->{err});
@@ -96,7 +98,8 @@ sub do_unit {
     my (%results, $patch);
     local $SIG{PIPE} = 'IGNORE';    # Ctrl-C for a terminal that has just ended
     `taskset -cp $cpu $$`;
-    system('cp', '-a', $project, "$dir/$n.copy") == 0 && chdir "$dir/$n.copy" or die "$dir/$n.copy: no copy\n";
+    system('cp', '-a', $project, "$dir/$n.copy") == 0 && chdir "$dir/$n.copy"
+        or die "$dir/$n.copy: no copy\n";
     for my $block (grep { !$_->{skip} } @{ $unit->{blocks} }) {
         my @scripts = @{ $block->{terminals} // [] };
         $patch = "\ngit apply <<'END' || exit 99\n$block->{body}END\n" if !@scripts;
@@ -109,7 +112,8 @@ sub do_unit {
 
 # The samples that a SCRIPT is about.
 sub samples {
-    my %named = map { $_ => 1 } $_[0] =~ /capture\.sh.* all/ ? 1 .. 3 : $_[0] =~ /(?:port 808|sample)([123])/g;
+    my %named = map { $_ => 1 } $_[0] =~ /capture\.sh.* all/ ? 1 .. 3
+        : $_[0] =~ /(?:port 808|sample)([123])/g;
     return sort { $a <=> $b } keys %named;
 }
 
@@ -138,7 +142,8 @@ sub do_block {
         };
         $Lab::started{$pid} = 1;
         push @terminals, my $terminal = { pid => $pid, keys => $keys, out => $out };
-        $terminal->{captures} = $script =~ /^(?!scripts\/lab)[^#\n]*(?:tcpdump [^|\n]*-i |capture\.sh (?!.*--run))/m;
+        $terminal->{captures} = $script =~
+            /^(?!scripts\/lab)[^#\n]*(?:tcpdump [^|\n]*-i |capture\.sh (?!.*--run))/m;
         $terminal->{serves} = $script =~ /^\.\/sample\d\/server/m;
         $captures ||= $terminal->{captures};
         wait_for($terminal, ($terminal->{captures} || $terminal->{serves}) &&
@@ -154,7 +159,8 @@ sub do_block {
     for my $n (0 .. $#terminals) {
         my $terminal = $terminals[$n];
         my $seen = sub { scalar(() = $_[0] =~ /Flags \[/g) };
-        my $packets = $seen->($block->{outputs}[$n]{body} // '') || ($scripts[$n] =~ /tcp\[/ ? 1 :    # or more
+        my $packets = $seen->($block->{outputs}[$n]{body} // '')
+            || ($scripts[$n] =~ /tcp\[/ ? 1 :    # or more
             map { split ' ', $wire{$_} } samples($scripts[$n]));
         if ($terminal->{captures} && $scripts[$n] =~ /^[^#\n]*(?:>| -w )/m && $scripts[$n] !~ /--print/) {
             sleep $patience;    # into a file tcpdump writes once a second, and nobody sees it
@@ -165,7 +171,8 @@ sub do_block {
         wait_for($terminal) or kill 'KILL', $terminal->{pid};
         $terminal->{out} = slurp($terminal->{out}) =~ s/\r//gr =~ s/[^\n]\K\z/\n/r;
         $terminal->{status} = 0 if $terminal->{serves};
-        $terminal->{status} = "not $packets packets" if $terminal->{captures} && $terminal->{out} !~ /(?<!\d)$packets packet/
+        $terminal->{status} = "not $packets packets"
+            if $terminal->{captures} && $terminal->{out} !~ /(?<!\d)$packets packet/
             && ($packets > 1 || $terminal->{out} !~ /[1-9] packets/);
     }
     return [map { { out => $_->{out}, status => $_->{status} // 'none' } } @terminals];
@@ -194,7 +201,8 @@ sub pattern {
 # compared only where the page shows it, and Mermaid's fence is the page's own.
 sub shown {
     my ($out, $output) = @_;
-    my $chatter = 'Killed$|reading from file|Running as user|(?:tcpdump: )?(?:listening on|verbose out|dropped priv)';
+    my $chatter =
+        'Killed$|reading from file|Running as user|(?:tcpdump: )?(?:listening on|verbose out|dropped priv)';
     $out =~ s/^```.*\n//mg if $output->{lang} eq 'mermaid';
     $out =~ s/^(?:$chatter).*\n//mg if $output->{body} !~ /^(?:$chatter)/m;
     return $out;
@@ -230,7 +238,8 @@ sub check {
 sub update {
     my ($page, $results) = @_;
     my @lines = split /^/, $page->{text};
-    for my $command (grep { $results->{ $_->{key} // '' } } map { @{ $_->{blocks} // [] } } @{ $page->{units} }) {
+    for my $command (grep { $results->{ $_->{key} // '' } }
+        map { @{ $_->{blocks} // [] } } @{ $page->{units} }) {
         for my $t (grep { defined differs($command, $_, $results) } 0 .. $#{ $command->{outputs} }) {
             my $output = $command->{outputs}[$t];
             $lines[$output->{line} + $_] = '' for 0 .. ($output->{body} =~ tr/\n//) - 1;

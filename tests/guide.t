@@ -41,13 +41,16 @@ print $fake "#!/bin/sh\ncase \$1 in -* | unshare) ", $sudo // '', ' "$@" ;; *) e
 close $fake;
 chmod 0755, "$dir/bin/sudo";
 delete @ENV{qw(MAKELEVEL MFLAGS LANGUAGE), grep { /^GIT_/ } keys %ENV};
-@ENV{qw(PATH TZ LC_ALL TERM SHELL USER MAKEFLAGS)} = ("$dir/bin:$ENV{PATH}:/usr/sbin:/sbin", 'JST-9', 'C.UTF-8',
+@ENV{qw(PATH TZ LC_ALL TERM SHELL USER MAKEFLAGS)} = ("$dir/bin:$ENV{PATH}:/usr/sbin:/sbin",
+    'JST-9', 'C.UTF-8',
     'dumb', '/bin/bash', getpwuid($<) // $<, ' -- CFLAGS=-O0');
 @ENV{map { ("GIT_${_}_NAME", "GIT_${_}_EMAIL") } qw(AUTHOR COMMITTER)} = ('reader') x 4;
 @ENV{qw(GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM GIT_CEILING_DIRECTORIES)} = ('/dev/null', 1, $dir);
 system('cp', '-R', 'Makefile', '.gitignore', glob('sample?'), 'scripts', "$dir/project") == 0 &&
-    system('cp', '-R', 'tests/reference', "$dir/project/tests") == 0 && system("cd $dir/project && make -s clean &&
-    git init -q && git add . && git commit -q -m project && make -s") == 0 or BAIL_OUT('no copy of the project');
+    system('cp', '-R', 'tests/reference', "$dir/project/tests") == 0
+        && system("cd $dir/project && make -s clean &&
+    git init -q && git add . && git commit -q -m project && make -s") == 0
+    or BAIL_OUT('no copy of the project');
 
 # ---- what the text says beside its blocks --------------------------------------------------------
 my (%list, %fact, %tried);
@@ -59,7 +62,8 @@ for (glob 'tests/reference/*.pcap') {    # what may be said of this recording, a
     my @flags = map { /([A-Z.]+)/ } map { ref ? @$_ : split } conversations($_);
     my @names = map { $name{ substr $_, 0, 1 } } @flags;
     my ($first) = grep { $names[$_] =~ /FIN|RST/ } 0 .. $#flags;
-    my @seconds = (0, slurp(($about =~ s/lost-rst/sample2/r) . '/client.c') =~ /(?:sleep\(|left = |tv_sec = )(\d+)/g);
+    my @seconds = (0, slurp(($about =~ s/lost-rst/sample2/r) . '/client.c')
+        =~ /(?:sleep\(|left = |tv_sec = )(\d+)/g);
     my @facts = ($about =~ /(\d)$/ ? "808$1" : (), map({ ("$_ s", "$_ 秒") } @seconds),
         map({ ("$_ パケット", "$_ packets") } 1, scalar @flags, @flags - $first),
         $names[$first] eq 'FIN' ? ('FIN', 'no RST', 'クライアント TIME-WAIT') : ('RST', 'no FIN', 'なし TIME-WAIT'));
@@ -76,8 +80,10 @@ sub wrong_facts {
     my @cells = split /\s*\|\s*/, $line =~ /^\|/ ? $line : '';
     if ($row) {
         $line = join ' 。 ', map { "$cells[$_] " . ($head->[$_] // '') } 1 .. $#cells;
-        push @said, map { ["$row names", $_] } $line =~ /((?:SYN|FIN|RST|ACK)(?:(?:, | → )(?:SYN|FIN|RST|ACK))+)/g;
-        push @said, map { [$row, $_] } $line =~ /((?:no )?(?:FIN|RST)|[^ ]+ TIME-WAIT)/g if $row ne 'lost-rst';
+        push @said, map { ["$row names", $_] }
+            $line =~ /((?:SYN|FIN|RST|ACK)(?:(?:, | → )(?:SYN|FIN|RST|ACK))+)/g;
+        push @said, map { [$row, $_] } $line =~ /((?:no )?(?:FIN|RST)|[^ ]+ TIME-WAIT)/g
+            if $row ne 'lost-rst';
     }
     for my $clause (split /。/, $line) {
         my $about = $row // ($clause =~ /届かな|失われ|lost/ ? 'lost-rst' : '');
@@ -92,11 +98,13 @@ sub wrong_facts {
     $sample = $1 if $line =~ /(sample[123]|lost-rst) の \d+ 番目/;
     my ($code) = map { /^`\[?([A-Z.]+)\]?`$/ ? $1 : () } @cells;
     my ($names) = grep { /^[A-Z]{3}(?: \+ [A-Z]{3})*$/ } @cells;
-    push @said, ['', $names] if $code && $names && $code ne join '', map { $letter{$_} // '?' } split / \+ /, $names;
+    push @said, ['', $names] if $code && $names
+        && $code ne join '', map { $letter{$_} // '?' } split / \+ /, $names;
     while ($sample && $line =~ /(\d+)(?: 番目(?:の )?|\. )(?:`\[([A-Z.]+)\]`)?/g) {
         push @said, [$sample, "$1 " . ($code // $2)] if $code // $2;
     }
-    return map { "not so: $_->[1] in $line" } grep { $_->[0] =~ /(.*) names/ ? index($fact{$1}{names}, $_->[1] =~ s/\W+/ /gr) < 0 :
+    return map { "not so: $_->[1] in $line" }
+        grep { $_->[0] =~ /(.*) names/ ? index($fact{$1}{names}, $_->[1] =~ s/\W+/ /gr) < 0 :
         !$fact{ $_->[0] }{ $_->[1] } } @said;
 }
 
@@ -130,8 +138,10 @@ sub wrong_text {
         my $anchor = encode('UTF-8', lc =~ s/[^\w\s-]//gr =~ s/\s/-/gr);
         $anchor{ $anchor . ($times{$anchor}++ ? '-' . ($times{$anchor} - 1) : '') } = 1;
     }
-    push @wrong, map { "a link to $_" } grep { !(/^https:/ || (/^#(.*)/ ? $anchor{$1} : -e)) } $prose =~ /\]\(([^)]+)\)/g;
-    push @wrong, map { "a command: $_" } grep { wrong_command($_) } map { split / && |; / } $prose =~ /(?<!`)`([^`\n]+)`/g;
+    push @wrong, map { "a link to $_" } grep { !(/^https:/ || (/^#(.*)/ ? $anchor{$1} : -e)) }
+        $prose =~ /\]\(([^)]+)\)/g;
+    push @wrong, map { "a command: $_" } grep { wrong_command($_) } map { split / && |; / }
+        $prose =~ /(?<!`)`([^`\n]+)`/g;
     my $seen = join ' | ', 'S R.', map { join ' ', map { s/([A-Z]{3})(, )?/$letter{$1}/gr } grep { defined }
         $_->{body} =~ /Flags \[([A-Z.]+)\]|─ ([A-Z]{3}(?:, ACK)?) /g }
         map { @{ $_->{outputs} } } map { @{ $_->{blocks} // [] } } @{ $page->{units} };
@@ -146,7 +156,8 @@ sub wrong_text {
         }
     }
     my %heading = map { s/ //gr => 1 } $prose =~ /^#+ (.*)/mg;
-    push @wrong, map { "no heading $_" } grep { !$heading{ s/ //gr } } @{ $list{ $guide ? 'guide' : 'readme' } };
+    push @wrong, map { "no heading $_" } grep { !$heading{ s/ //gr } }
+        @{ $list{ $guide ? 'guide' : 'readme' } };
     my @install = $page->{commands} =~ /^sudo apt-get install (.*)/mg;
     for my $n ($guide ? () : (0, 1)) {
         my $source = join '', map { slurp($_) } 'Makefile', glob $n ? 'scripts/* tests/*' : 'scripts/*';
@@ -155,14 +166,18 @@ sub wrong_text {
             ($install[$n] // '') !~ /(?<![\w-])\Q$package{$_}\E(?![\w-])/ } keys %package;
     }
     return @wrong if !$guide;
-    push @wrong, map { "no command $_" } grep { "$page->{commands}$prose" !~ /(?:^|`)\Q$_\E(?:`| *$)/m } map { /^-/ ? "sudo tcpdump -i lo $_" : $_ }
+    push @wrong, map { "no command $_" } grep { "$page->{commands}$prose" !~ /(?:^|`)\Q$_\E(?:`| *$)/m }
+        map { /^-/ ? "sudo tcpdump -i lo $_" : $_ }
         @{ $list{commands} };
-    push @wrong, map { "not in each sample: $_" } grep { 3 > (() = $prose =~ /$_/g) } qw(ポート: 確認ポイント 期待される出力 重要);
+    push @wrong, map { "not in each sample: $_" } grep { 3 > (() = $prose =~ /$_/g) }
+        qw(ポート: 確認ポイント 期待される出力 重要);
     for (@{ $list{terms} }) {
         my ($bad, $better) = map { decode('UTF-8', $_) } split /=/;
-        push @wrong, map { encode('UTF-8', "$_ (better: $better)") } decode('UTF-8', $prose) =~ /.{0,20}(?:$bad).{0,20}/g;
+        push @wrong, map { encode('UTF-8', "$_ (better: $better)") }
+            decode('UTF-8', $prose) =~ /.{0,20}(?:$bad).{0,20}/g;
     }
-    push @wrong, 'over 1050 lines or 62 KiB' if length $page->{text} > 62 * 1024 || 1050 < $page->{text} =~ tr/\n//;
+    push @wrong, 'over 1050 lines or 62 KiB'
+        if length $page->{text} > 62 * 1024 || 1050 < $page->{text} =~ tr/\n//;
     return @wrong;
 }
 
@@ -195,8 +210,10 @@ my @missed;
 for my $command (grep { $_->{terminals} && $results{ $_->{key} } } map { @{ $_->{blocks} } } @units) {
     for my $t (grep { !Guide::differs($command, $_, \%results) } 0 .. $#{ $command->{outputs} }) {
         my $output = $command->{outputs}[$t];
-        my @wrong = map { $output->{body} =~ s/$_/9/r } qr/Flags \[\K./, qr/, length \K\d+/, qr/seq 1:\K5/, qr/\z/;
-        for (@wrong, map { $output->{body} =~ s/^(?:.*\n){$_}.*\K[[:alnum:]]/_/r } 0 .. $output->{body} =~ tr/\n//) {
+        my @wrong = map { $output->{body} =~ s/$_/9/r }
+            qr/Flags \[\K./, qr/, length \K\d+/, qr/seq 1:\K5/, qr/\z/;
+        for (@wrong, map { $output->{body} =~ s/^(?:.*\n){$_}.*\K[[:alnum:]]/_/r }
+            0 .. $output->{body} =~ tr/\n//) {
             local $output->{body} = $_ ne $output->{body} ? $_ : next;
             push @missed, "line $output->{line}: $_" if !Guide::differs($command, $t, \%results);
         }
@@ -243,8 +260,10 @@ for my $what ($update ? () : sort keys %damage) {
             local $_ = $page{$file}{text};
             $damage{$what}->() or next;
             my $page = Guide::parse($file, $_);
-            my $all = sub { join "\n", @{ $_[0]{problems} }, wrong_text($_[0]), map { Guide::check($_, \%results) } @{ $_[0]{units} } };
-            push @unseen, $file if $all->($page) =~ s/^line \d+//gmr eq $all->($page{$file}) =~ s/^line \d+//gmr;
+            my $all = sub { join "\n", @{ $_[0]{problems} }, wrong_text($_[0]),
+                map { Guide::check($_, \%results) } @{ $_[0]{units} } };
+            push @unseen, $file
+                if $all->($page) =~ s/^line \d+//gmr eq $all->($page{$file}) =~ s/^line \d+//gmr;
             $changed++;
         }
         ok($changed && !@unseen, "$what is found") or diag($changed ? "@unseen" : 'no such place');
