@@ -13,29 +13,29 @@ run('make', '-s');    # so that the copies have only a part to build
 delete @ENV{qw(LC_ALL MAKEFLAGS MFLAGS MAKELEVEL)};
 $ENV{LANG} = 'C.UTF-8';
 
-# Starts make demo in a copy with one program to be built, owned by OWNER, behind the command @before.
+# Starts make demo in a copy with one program to be built, owned by OWNER, with BIN before PATH.
 sub demo {
-    my ($owner, @before) = @_;
+    my ($owner, $bin, @before) = @_;
     my $dir = tempdir(CLEANUP => 1);
-    mkdir "$dir/$_" or die for 'clone', 'bin';
+    mkdir "$dir/clone" or die;
     system("cp -a Makefile sample1 sample2 sample3 scripts $dir/clone && rm -f $dir/clone/sample2/client") == 0 or die 'cp';
     system("chown -R $owner $dir && chmod 755 $dir") == 0 or die 'chown' if $owner;
-    my $process = start(@before, 'env', "MARK=$dir", "PATH=$dir/bin:$ENV{PATH}", 'sh', '-c', 'cd "$1" && make demo', 'sh', "$dir/clone");
+    my $process = start(@before, 'env', "MARK=$dir", "PATH=$bin:$ENV{PATH}", 'sh', '-c', 'cd "$1" && make demo', 'sh', "$dir/clone");
     return { %$process, dir => $dir };
 }
-my %demo = ($> == 0 ? 'root' : 'an ordinary user', demo(''));
+my %demo = ($> == 0 ? 'root' : 'an ordinary user', demo('', '/usr/bin'));
 if ($> == 0) {
     my @nobody = ('setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--');
     my $why = `@nobody scripts/lab.sh true 2>&1 </dev/null`;
-    $? == 0 ? $demo{'an ordinary user'} = demo('65534:65534', @nobody) : diag("not tried as an ordinary user: $why");
+    $? == 0 ? $demo{'an ordinary user'} = demo('65534:65534', '/usr/bin', @nobody) : diag("not tried as an ordinary user: $why");
 }
 # Where unshare refuses; in a lab, so that its lo is not this machine's.
 my $refused = tempdir(CLEANUP => 1);
 open my $shim, '>', "$refused/unshare" or die;
 print $shim "#!/bin/sh\necho 'unshare: refused' >&2\nexit 1\n";
 close $shim;
-chmod 0755, "$refused/unshare", $refused;
-$demo{'root without namespaces'} = demo('', 'scripts/lab.sh', 'env', "PATH=$refused:$ENV{PATH}") if $> == 0;
+chmod 0755, "$refused/unshare";
+$demo{'root without namespaces'} = demo('', $refused, 'scripts/lab.sh') if $> == 0;
 
 for my $name (sort keys %demo) {
     my ($dir, $process) = ($demo{$name}{dir}, $demo{$name});
