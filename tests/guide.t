@@ -288,6 +288,6 @@ commands: -nn -v 'port 8081 or port 8082 or port 8083' | -nn -c 50 'port 8081' |
 commands: -nn -X 'port 8083'
 terms: 言[ういわっ]=表示する | [録採][るらりれろっ]=キャプチャする | 輪=ループ | サーバ(?!ー)=サーバー
 terms: バッファー=バッファ | 誤植|値打ち|親切|一歩ごと|待ちきれな=as an engineer would say it
-tools: tcpdump=tcpdump | ip=iproute2 | unshare=util-linux | pkill=procps | make=make | CC=gcc
+tools: tcpdump=tcpdump | ip=iproute2 | unshare=util-linux | make=make | CC=gcc
 testtools: nft=nftables | git=git | perl=perl | gawk=gawk | mawk=mawk | clang=clang | clang-tidy=clang-tidy
-testtools: cppcheck=cppcheck | musl-gcc=musl-tools | shellcheck=shellcheck | valgrind=valgrind | strace=strace
+testtools: cppcheck=cppcheck | musl-gcc=musl-tools | shellcheck=shellcheck | valgrind=valgrind
