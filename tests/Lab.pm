@@ -7,55 +7,44 @@ use Cwd 'abs_path';
 use File::Basename qw(basename dirname);
 use File::Temp 'tempdir';
 use POSIX ':sys_wait_h';
-use Socket;
+use Socket qw(:DEFAULT SO_LINGER);
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = qw(%wire need private_network build enter_lab pinned start stop ended eventually slurp run steps
-    conversations hang_up_with_reset as_user as_user_ok skip_or_fail tempdir begin_recording end_recording);
+our @EXPORT = qw($root %wire need skip_or_fail private_network enter_lab build tempdir slurp eventually
+    hang_up start stop ended run pinned steps packets conversations begin_recording end_recording
+    as_user as_user_ok);
 
-# What each sample puts on the wire: direction seen from the client, flags, length if not 0.
-my $begin = '>S <S. >. >P.4 <. <P.4 >.';
-our %wire = (1 => "$begin >F. <. <F. >.", 2 => "$begin <R.", 3 => "$begin <R.");
-
+# The packets of each sample: direction seen from the client, flags, length if not 0.
+our %wire = (1 => '>S <S. >. >P.4 <. <P.4 >. >F. <. <F. >.', 2 => '>S <S. >. >P.4 <. <P.4 >. <R.');
+$wire{3} = $wire{2};
 our $root = dirname(dirname(abs_path(__FILE__)));
-our %started;    # pid => 1 of what start() began and stop() has not ended
+our %started;          # pid => 1 of what start() began and what has not been seen to end
+our $patience = 60;    # seconds: a limit against hanging, never a measurement
 chdir $root or die "chdir $root: $!";
 $SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
-alarm 600;    # a test that hangs is a failed one, however slow the machine
+alarm 10 * $patience;
 
 # Skips the whole file for want of REASON; under CI=true that is a failure.
 sub skip_or_fail {
-    my $reason = $_[0] =~ s/\s+/ /gr;
-    BAIL_OUT($reason) if ($ENV{CI} // '') eq 'true';
-    plan(skip_all => $reason);
+    my ($reason) = @_;
+    plan(skip_all => $reason) if ($ENV{CI} // '') ne 'true';
+    fail($reason);
+    done_testing();
+    exit 1;
 }
 
 # The file needs these commands.
 sub need {
     for my $tool (@_) {
-        next if grep { -x "$_/$tool" } split(/:/, $ENV{PATH}), '/usr/sbin', '/sbin';
-        skip_or_fail("$tool is not installed");
+        skip_or_fail("$tool is not installed") if !grep { -x "$_/$tool" } split(/:/, $ENV{PATH}), '/usr/sbin';
     }
 }
 
-# Compiles SOURCE to tests/bin/NAME if that is older, with FLAGS; returns its path, or '' and says why.
-sub build {
-    my ($name, $source, @flags) = @_;
-    my $binary = "tests/bin/$name";
-    return $binary if -e $binary && -M $binary < -M $source;
-    mkdir 'tests/bin';
-    my $why = join ' ', $ENV{CC} // 'cc', '-std=c17', '-O2', '-g', @flags, '-o', "$binary.$$", $source;
-    $why = `$why 2>&1`;
-    return $binary if $? == 0 && rename "$binary.$$", $binary;
-    unlink "$binary.$$";
-    diag("$binary: not built: $why");
-    return '';
-}
-
-# The file needs lab.sh to work.
+# The file needs a lab, and says in lab.sh's own words why there is none.
 sub private_network {
     my $why = `scripts/lab.sh true 2>&1 </dev/null`;
-    skip_or_fail("no lab: $why") if $?;
+    skip_or_fail($why =~ s/\s+/ /gr) if $? >> 8 == 125;
+    die "scripts/lab.sh true: status $?: $why" if $?;
 }
 
 # Runs this test file again inside scripts/lab.sh (with the given options), and only there goes on.
@@ -65,6 +54,24 @@ sub enter_lab {
     private_network();
     $ENV{IN_LAB} = $0;
     exec 'scripts/lab.sh', @options, $^X, "-I$root/tests", $0 or die "scripts/lab.sh: $!";
+}
+
+# Compiles SOURCE to tests/bin/NAME if that is older, with FLAGS; returns its path, or '' and says why.
+sub build {
+    my ($name, $source, @flags) = @_;
+    my $binary = "tests/bin/$name";
+    return $binary if -e $binary && -M $binary < -M $source;
+    mkdir 'tests/bin';
+    my ($status, undef, $why) = run($ENV{CC} // 'cc', '-O2', '-g', @flags, '-o', "$binary.$$", $source);
+    return $binary if $status == 0 && rename "$binary.$$", $binary;
+    diag("$binary: not built: $why");
+    return '';
+}
+
+# COMMAND for one CPU, on which packets keep their order: lo has a queue for each CPU that sends.
+sub pinned {
+    my ($first) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s*(\d+)/m;
+    return ('taskset', '-c', $first, @_);
 }
 
 # Starts COMMAND with stdout and stderr in files; returns { pid, out, err }.
@@ -83,73 +90,41 @@ sub start {
     return { pid => $pid, out => "$dir/out", err => "$dir/err" };
 }
 
-# Ends what start() returned with SIGNAL (TERM, or 0: wait for its own end); returns its $?.
+# Ends what start() returned with SIGNAL (TERM, or 0: waits for its own end); returns its $?.
 sub stop {
-    my ($process, $signal) = @_;
-    return $process->{status} unless delete $started{ $process->{pid} };
-    kill $signal // 'TERM', $process->{pid} unless ($signal // 'TERM') eq '0';
-    waitpid $process->{pid}, 0;
-    return $process->{status} = $?;
+    my ($process, $signal, $flags) = @_;
+    my $pid = $process->{pid};
+    kill $signal // 'TERM', $pid if ($signal // 1) && $started{$pid};
+    $process->{status} = $? if $started{$pid} && waitpid($pid, $flags // 0) > 0 && delete $started{$pid};
+    return $process->{status};
 }
 
-# Waits until PROCESS has ended by itself, SECONDS at most (60); then it is stopped, and false returned.
+# The $? with which it ends by itself.
 sub ended {
-    my ($process, $seconds) = @_;
-    my $by_itself = eventually($seconds // 60, sub { slurp("/proc/$process->{pid}/stat") =~ /\) Z / });
-    stop($process, $by_itself ? '0' : 'KILL');
-    return $by_itself;
+    my ($process) = @_;
+    return eventually(sub { defined stop($process, 0, WNOHANG) }) ? $process->{status} : 'still running';
 }
 
-# COMMAND on one CPU, where lo cannot swap packets: it queues them on the CPU that sends.
-sub pinned {
-    my ($cpu) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s*(\d+)/m;
-    return ('taskset', '-c', $cpu, @_);
-}
-
-# Closes a socket with RST.
-sub hang_up_with_reset {
-    my ($peer) = @_;
-    setsockopt $peer, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0) or die "setsockopt: $!";
-    close $peer;
+# Runs COMMAND to its end; returns (exit status, stdout, stderr).
+sub run {
+    my $process = start(@_);
+    my $status = stop($process, 0);
+    return ($status & 127 ? 128 + ($status & 127) : $status >> 8, map { slurp($process->{$_}) } qw(out err));
 }
 
 END {
     my $status = $?;
     kill 'TERM', keys %started;
-    eventually(2, sub { delete @started{ grep { waitpid($_, WNOHANG) } keys %started }; !%started });
+    eventually(5, sub { delete @started{ grep { waitpid($_, WNOHANG) } keys %started }; !%started });
     kill 'KILL', keys %started;
     chdir '/';    # so that temporary directories can be removed
     $? = $status;
 }
 
-# Starts this test file once more as a user who is not root and owns a copy of what it needs.
-sub as_user {
-    my $user = 65534;    # nobody
-    my $tree = tempdir(CLEANUP => 1);
-    system('cp', '-R', glob('sample[123]'), 'scripts', 'tests', $tree) == 0 or die 'cp';
-    system('chown', '-R', "$user:$user", $tree) == 0 or die 'chown';
-    local @ENV{qw(HOME TMPDIR)} = ($tree, '/tmp');
-    delete local $ENV{IN_LAB};
-    return start('setpriv', "--reuid=$user", "--regid=$user", '--clear-groups', "$tree/tests/" . basename($0));
-}
-
-# What as_user() started must pass as well.
-sub as_user_ok {
-    my ($process) = @_;
-    my $status = stop($process, '0');
-    my ($out, $err) = map { slurp($process->{$_}) } qw(out err);
-  SKIP: {
-        skip("as an ordinary user: $1", 1) if $out =~ /^1\.\.0 # SKIP (.*)/;
-        ok($status == 0 && $out =~ /^1\.\.\d+$/m, 'all this holds for an ordinary user, too')
-            or diag(join "\n", $err, "status $status", $out =~ /^((?:not ok|Bail out).*)/mg);
-    }
-}
-
-# Looks every 10 ms until CODE is true; returns what it was at the end. It is patient, 60 s if not told
-# otherwise: what hangs is found, a slow machine only takes longer.
+# Looks every 10 ms until CODE is true, for SECONDS at most; returns what it was at the end.
 sub eventually {
-    my ($code, $seconds) = reverse @_;
-    my $end = time + ($seconds // 60);
+    my ($code, $seconds) = (pop, @_, $patience);
+    my $end = time + $seconds;
     my $value;
     sleep 0.01 until $value = $code->() or time > $end;
     return $value;
@@ -162,61 +137,76 @@ sub slurp {
     return scalar(<$file>) // '';
 }
 
-# Runs COMMAND to its end; returns (exit status, stdout, stderr).
-sub run {
-    my $process = start(@_);
-    my $status = stop($process, '0');
-    return ($status & 127 ? 128 + ($status & 127) : $status >> 8,
-        slurp($process->{out}), slurp($process->{err}));
+# Closes SOCKET with a RST.
+sub hang_up {
+    my ($socket) = @_;
+    setsockopt $socket, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0) or die "setsockopt: $!";
+    close $socket;
 }
 
 # The lines of a program without their times and its role.
-sub steps {
-    my ($lines) = @_;
-    return $lines =~ s/^\d\d:\d\d:\d\d\.\d{6} (?:client|server) //gmr;
-}
+sub steps { return $_[0] =~ s/^\d\d:\d\d:\d\d\.\d{6} (?:client|server) //gmr }
 
-# The conversations in a recording, in order of their SYN, each as a list of packets such as
-# '>S' '<S.' '>P.4': direction seen from the SYN's sender, flags, length if not 0. FILTER is tcpdump's.
-sub conversations {
-    my ($pcap, @filter) = @_;
-    my (%at, @all);
+# The conversations in a recording, in order of their SYN, each as a list of packets { line, client, server,
+# is => '>P.4' }, as in %wire; what is agreed on about ECN is left out.
+sub packets {
+    my ($pcap) = @_;
     local $_;
-    open my $packets, '-|', 'sh', '-c', 'tcpdump -nn -r "$@" 2>/dev/null', 'sh', $pcap, @filter or die "sh: $!";
-    while (<$packets>) {
+    my (%at, @all);
+    open my $lines, '-|', 'sh', '-c', 'exec 2>/dev/null; exec tcpdump -nn -r - tcp <"$0"', $pcap or die "sh: $!";
+    while (<$lines>) {
         my ($from, $to, $flags, $length) = /(\S+) > (\S+): Flags \[([^]]*)\].* length (\d+)/ or next;
-        my ($out, $in) = ("$from $to", "$to $from");
-        if ($flags =~ /S/ && $flags !~ /\./) {
-            delete @at{ $out, $in };
-            push @all, $at{$out} = [];
-        }
-        my $direction = exists $at{$in} ? '<' : '>';
-        push @all, $at{$out} = [] unless exists $at{$out} || exists $at{$in};
-        push @{ $at{$out} // $at{$in} }, $direction . $flags . ($length || '');
+        $flags =~ tr/EWU//d;
+        delete @at{ "$from $to", "$to $from" } if $flags eq 'S';
+        my $back = $at{"$to $from"};
+        push @all, $at{"$from $to"} = [] if !$back && !$at{"$from $to"};
+        push @{ $back // $at{"$from $to"} }, { client => $back ? $to : $from, server => $back ? $from : $to,
+            line => $_, is => ($back ? '<' : '>') . $flags . ($length || '') };
     }
     return @all;
 }
 
-# Starts a recording of FILTER, for many packets, and of a datagram that marks the end; returns when
-# tcpdump is listening.
+# The same, each packet as what it is.
+sub conversations { return map { [map { $_->{is} } @$_] } packets(@_) }
+
+# Starts a recording of FILTER and of a datagram that marks the end, with a ring of KIB for bursts;
+# returns when tcpdump is listening.
 sub begin_recording {
-    my ($filter) = @_;
-    my $pcap = tempdir(CLEANUP => 1) . '/many.pcap';
-    my $tcpdump = start('tcpdump', qw(-i lo -nn -s 96 -B 262144 -U -l), '-w', $pcap, $> ? () : qw(-Z root),
-        "($filter) or udp port 9");
-    $tcpdump->{pcap} = $pcap;
-    eventually(20, sub { slurp($tcpdump->{err}) =~ /listening on/ }) or die slurp($tcpdump->{err});
+    my ($filter, $kib) = (@_, 16384);
+    my $tcpdump = start('tcpdump', qw(-i lo -s 96 -U -l -w - -B), $kib, "($filter) or udp port 9");
+    eventually(sub { slurp($tcpdump->{err}) =~ /listening on/ }) or die slurp($tcpdump->{err});
     return $tcpdump;
 }
 
-# Waits until all that was sent before is in the file; returns the number of packets dropped.
+# Waits until all that was sent before is in the file {out}; returns the number of packets dropped.
 sub end_recording {
     my ($tcpdump) = @_;
     socket my $mark, PF_INET, SOCK_DGRAM, 0 or die "socket: $!";
     send $mark, 'the end, as it were', 0, pack_sockaddr_in(9, INADDR_LOOPBACK);
-    eventually(60, sub { `tail -c 100 $tcpdump->{pcap}` =~ /the end, as it were/ });
+    eventually(sub { `tail -c 100 $tcpdump->{out}` =~ /the end, as it were/ });
     stop($tcpdump, 'INT');
     return slurp($tcpdump->{err}) =~ /^(\d+) packets? dropped by kernel/m ? $1 : '?';
 }
 
+# Starts this test file once more as a user who is not root and owns a copy of what it needs.
+sub as_user {
+    my $tree = tempdir(CLEANUP => 1);
+    system('cp', '-R', glob('sample[123]'), 'scripts', 'tests', $tree) == 0 or die 'cp';
+    system('chown', '-R', '65534:65534', $tree) == 0 or die 'chown';
+    local @ENV{qw(HOME TMPDIR)} = ($tree, '/tmp');
+    delete local $ENV{IN_LAB};
+    return start(qw(setpriv --reuid 65534 --regid 65534 --clear-groups), "$tree/tests/" . basename $0);
+}
+
+# What as_user() started must pass as well.
+sub as_user_ok {
+    my ($process) = @_;
+    my $status = stop($process, 0);
+    my ($out, $err) = map { slurp($process->{$_}) } qw(out err);
+  SKIP: {
+        skip("as an ordinary user: $1", 1) if $out =~ /^1\.\.0 # SKIP (.*)/;
+        ok($status == 0 && $out =~ /^1\.\.\d+$/m, 'all this holds for an ordinary user, too')
+            or diag(join "\n", $err, "status $status", $out =~ /^((?:not ok|Bail out).*)/mg);
+    }
+}
 1;

@@ -10,19 +10,16 @@
 int main(int argc, char **argv)
 {
     const uint16_t port = argc > 1 ? (uint16_t)strtoul(argv[1], NULL, 10) : 0;
-    const int listener = socket(AF_INET, SOCK_STREAM, 0);
-    const int on = 1;
-    const struct linger abort = { .l_onoff = 1, .l_linger = 0 }; /* a connection inherits it */
+    const struct linger abort = { .l_onoff = port != 8081, .l_linger = 0 }; /* a connection inherits it */
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    const int on = 1;
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
     char data[4];
 
-    if (listener == -1)
-        return 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (port != 8081)
-        setsockopt(listener, SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
-    if (bind(listener, (const struct sockaddr *)&address, sizeof address) == -1 ||
+    if (listener == -1 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
+        setsockopt(listener, SOL_SOCKET, SO_LINGER, &abort, sizeof abort) == -1 ||
+        bind(listener, (const struct sockaddr *)&address, sizeof address) == -1 ||
         listen(listener, SOMAXCONN) == -1)
         return 1;
     for (;;) {

@@ -37,7 +37,7 @@ sub ready {    # the same, when it records
 sub finished {
     my ($capture, $signal) = @_;
     kill $signal, -$capture->{pid} if $signal;
-    ended($capture) or fail('it ends');
+    ended($capture) ne 'still running' or fail('it ends');
     return ($capture->{status} & 127 ? 'signal' : $capture->{status} >> 8, (split /^/, slurp($capture->{err}))[-1] // '');
 }
 sub nothing_left {    # processes of ours in this network, temporary files

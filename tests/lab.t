@@ -48,7 +48,9 @@ for my $tool (qw(sh id tr sed env true)) { symlink((grep { -x } "/usr/bin/$tool"
     like($err, qr/no namespaces for you/, '... in the words of unshare');
 }
 unlink "$dir/bin/unshare", "$dir/bin/sudo";
-if ($nft) {
+# Where lab.sh needs sudo, that has its own PATH and variables.
+my $by_sudo = $> && system('unshare --user --map-current-user --keep-caps --net true 2>/dev/null') != 0;
+if ($nft && !$by_sudo) {
     shim('nft', 'exit 1');
     local $ENV{PATH} = "$dir/bin:$ENV{PATH}";
     is(join(' ', (run($lab, '--lose-rst', 'echo', 'ran'))[0, 1]), '125 ', 'a rule that nft refuses: not run, 125');
@@ -58,9 +60,10 @@ if ($nft) {
 # ---- an ordinary user who may not have namespaces gets a lab by sudo -----------------------------------------
 SKIP: {
     skip 'root needs no sudo', 4 if $> == 0;
+    skip 'no user namespaces here to play root in', 4 if $by_sudo;
     my $real = (grep { -x } '/usr/bin/unshare', '/bin/unshare')[0];
     shim('unshare', "[ \"\$1\" != --user ] || { echo 'unshare: refused' >&2; exit 1; }\nexec $real --user --map-root-user --keep-caps \"\$@\"");
-    shim('sudo', 'while :; do case $1 in -*) shift ;; *) break ;; esac; done; exec env -u HOME PATH="$PATH" "$@"');
+    shim('sudo', '[ "$1" != -n ] || exit 1; while :; do case $1 in -*) shift ;; *) break ;; esac; done; exec env -u HOME PATH="$PATH" "$@"');
     shim('setpriv', 'while [ "$1" != -- ]; do echo "$1" >>"$0.log"; shift; done; shift; exec "$@"');
     local %ENV = (%ENV, PATH => "$dir/bin:$ENV{PATH}", LAB_TEST => "a b\n*", HOME => '/nowhere');
     my ($status, $out, $err) = run($lab, 'sh', '-c', 'echo "$HOME $PATH $LAB_TEST"; PATH=$PATH:/usr/sbin ip -br link; exit 7');
@@ -110,7 +113,7 @@ my @words = ('a b', '', '*', q('"), '$HOME', "two\nlines", '-n');
 is((run($lab, $^X, '-e', 'print join "|", @ARGV', '--', @words))[1], join('|', @words), 'arguments come through as they are');
 {
     local %ENV = (%ENV, LAB_TEST => "a b\n*", HOME => '/nowhere', LANG => 'C', TZ => 'Lab-5');
-    my @print = ($^X, '-e', 'print map { "$_=$ENV{$_};" } grep { !/^(_|SHLVL|OLDPWD|PWD)$/ } sort keys %ENV; print "$> ", $) + 0');
+    my @print = ($^X, '-e', 'print map { "$_=$ENV{$_};" } grep { !/^(_|SHLVL|OLDPWD|PWD|SUDO_\w+|SHELL|MAIL)$/ } sort keys %ENV; print "$> ", $) + 0');
     is((run($lab, @print))[1], (run(@print))[1], 'environment, user and group are the same');
 }
 is((run($lab, 'pwd'))[1], "$here\n", 'the working directory is the same');
