@@ -3,12 +3,10 @@ package Guide;
 use strict;
 use warnings;
 use File::Temp 'tempdir';
-use POSIX ();
 use Storable qw(store retrieve);
-use Time::HiRes 'sleep';
 use Lab;
 
-our ($patience, $no_lab) = (1.5, '');    # seconds for a capture that shows nothing; why there is no lab
+our $no_lab = '';    # why there is none
 alarm 900;    # against hanging only
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -24,16 +22,12 @@ sub parse {
         $line++ if $1;
         push @{ $page{units} }, $unit = { name => "$file:$line $all" =~ s/\n//r, blocks => [],
             map { $_ => '' } qw(key text prose) } if !$unit || $all =~ /^#/;
-        my @problems;
-        if (defined $prose) {
-            $unit->{prose} .= $prose;
-            @problems = 'no block, or one without an end' if $prose =~ /^ *(?:```|<!-- test:)/;
-        } else {
-            @problems = block(\%page, $unit, 'sh', "$1\n", '', $line) if $marker =~ s/^output of (.+)//;
-            push @problems, block(\%page, $unit, $lang, $body =~ s/^$indent//gmr, $marker, $line);
-        }
+        $unit->{prose} .= $prose // '';
+        my @problems = ($prose // '') =~ /^ *(?:```|<!-- test:)/ ? 'no block, or one without an end' : ();
+        push @problems, block(\%page, $unit, 'sh', "$1\n", '', $line) if $marker =~ s/^output of (.+)//;
+        push @problems, block(\%page, $unit, $lang, $body =~ s/^$indent//gmr, $marker, $line) if defined $body;
         push @{ $page{problems} }, map { "line $line: $_" } @problems;
-        $line += ($body // '') =~ tr/\n// + (defined $prose ? 1 : 2);
+        $line += defined $body ? 2 + $body =~ tr/\n// : 1;
     }
     return \%page;
 }
@@ -76,12 +70,11 @@ sub run_units {
     my ($project, @units) = @_;
     my $dir = tempdir(CLEANUP => 1);
     my $n = 0;
-    my $slow = qr/sample3|lose-rst| all/;    # they begin first
-    for my $unit (sort { ($b->{key} =~ $slow) <=> ($a->{key} =~ $slow) } @units) {
-        store [$project, $unit, $patience], "$dir/" . ++$n;
-    }
-    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n,
-        $no_lab ? () : "$Lab::root/scripts/lab.sh", $^X, "-I$Lab::root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir));
+    my $slow = qr/sample3|lose-rst/;    # they begin first
+    store [$project, $_], "$dir/" . ++$n for sort { ($b->{key} =~ $slow) <=> ($a->{key} =~ $slow) } @units;
+    my @command = ($^X, "-I$Lab::root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir);
+    unshift @command, "$Lab::root/scripts/lab.sh" if !$no_lab;
+    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n, @command));
     stop($pool, '0');
     print STDERR slurp($pool->{err});
     return map { -e "$dir/$_.out" ? %{ retrieve("$dir/$_.out") } : () } 1 .. $n;
@@ -90,11 +83,9 @@ sub run_units {
 # In the lab: does the blocks of unit N in DIR, one after another.
 sub do_unit {
     my ($dir, $n) = @_;
-    (my $project, my $unit, $patience) = @{ retrieve("$dir/$n") };
-    my (%results, $patch);
+    my ($project, $unit, $patch, %results) = @{ retrieve("$dir/$n") };
     local $SIG{PIPE} = 'IGNORE';    # Ctrl-C for a terminal that has just ended
-    system('cp', '-a', $project, "$dir/$n.copy") == 0 && chdir "$dir/$n.copy"
-        or die "$dir/$n.copy: no copy\n";
+    system('cp', '-a', $project, "$dir/$n.copy") == 0 && chdir "$dir/$n.copy" or die "no copy\n";
     for my $block (grep { !$_->{skip} } @{ $unit->{blocks} }) {
         my @scripts = @{ $block->{terminals} };
         $patch = "\ngit apply <<'END' || exit 99\n$block->{body}END\n" if !@scripts;
@@ -145,7 +136,7 @@ sub end_terminal {
     my @sent = map { split ' ', $wire{$_} } $script =~ /(?:port 808|capture\.sh.* sample)([123])/g;
     my $packets = $output && $seen->($output->{body}) || @sent;
     if ($terminal->{captures} && $script =~ /^[^#\n]*(?:>| -w )/m && $script !~ /--print/) {
-        sleep $patience;    # into a file tcpdump writes once a second, and nobody sees it
+        sleep 2;    # into a file tcpdump writes once a second, and nobody sees it
     } elsif ($terminal->{captures}) {
         eventually(120, sub { over($terminal) || $seen->(slurp($terminal->{out})) >= $packets });
     }
