@@ -25,7 +25,8 @@ sub parse {
         $unit->{prose} .= $prose // '';
         my @problems = ($prose // '') =~ /^ *(?:```|<!-- test:)/ ? 'no block, or one without an end' : ();
         push @problems, block(\%page, $unit, 'sh', "$1\n", '', $line) if $marker =~ s/^output of (.+)//;
-        push @problems, block(\%page, $unit, $lang, $body =~ s/^$indent//gmr, $marker, $line) if defined $body;
+        push @problems, block(\%page, $unit, $lang, $body =~ s/^$indent//gmr, $marker, $line)
+            if !defined $prose;
         push @{ $page{problems} }, map { "line $line: $_" } @problems;
         $line += defined $body ? 2 + $body =~ tr/\n// : 1;
     }

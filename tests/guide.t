@@ -40,7 +40,8 @@ delete @ENV{qw(MAKELEVEL MFLAGS LANGUAGE), grep { /^GIT_/ } keys %ENV};
 @ENV{qw(GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM GIT_CEILING_DIRECTORIES)} = ('/dev/null', 1, $dir);
 system('cp', '-R', 'Makefile', '.gitignore', glob('sample?'), 'scripts', "$dir/project") == 0 &&
     system('cp', '-R', 'tests/reference', "$dir/project/tests") == 0 && system("cd $dir/project &&
-        make -s clean && git init -q && git add . && git -c user.name=me -c user.email=me commit -qm 1 && make -s") == 0
+        make -s clean && git init -q && git add . &&
+        git -c user.name=reader -c user.email=reader commit -q -m project && make -s") == 0
     or BAIL_OUT('no copy of the project');
 
 # ---- what the text says beside its blocks --------------------------------------------------------
@@ -160,7 +161,7 @@ for my $output (grep { !Guide::differs($_, \%results) } map { @{ $page{$_}{outpu
     for my $wrong ((map { $body =~ s/$_/9/r } qr/Flags \[\K./, qr/, length \K\d+/, qr/seq 1:\K5/, qr/\z/),
         map { $body =~ s/^(?:.*\n){$_}.*\K[[:alnum:]]/_/r } 0 .. $body =~ tr/\n//) {
         local $output->{body} = $wrong;
-        push @missed, "line $output->{line}: $wrong" if $wrong ne $body && !Guide::differs($output, \%results);
+        push @missed, "$output->{line}: $wrong" if $wrong ne $body && !Guide::differs($output, \%results);
     }
 }
 is(join("\n", @missed), '', 'an output with a wrong flag, number, line or character in a line is found');
@@ -213,7 +214,8 @@ guide: diff sample1.log sample2.log | -nn -tttt -S 'port 8083' | ip addr show lo
 guide: -nn -v 'port 8081 or port 8082 or port 8083' | -nn -c 50 'port 8081' | -nn -tttt 'port 8082'
 guide: -nn -X 'port 8083'
 readme: tcp-close-samples | See it | Do it by hand | Where to go next | Tests | Figures | 日本語
-terms: 言(?:う|い|わ|っ) | (?:録|採)(?:る|ら|り|れ|ろ|っ) | 輪 | サーバ(?!ー) | バッファー | 誤植|値打ち|親切|一歩ごと|待ちきれな
+terms: 言(?:う|い|わ|っ) | (?:録|採)(?:る|ら|り|れ|ろ|っ) | 輪 | サーバ(?!ー) | バッファー | 誤植
+terms: 値打ち | 親切 | 一歩ごと | 待ちきれな
 tools: tcpdump | ip=iproute2 | unshare=util-linux | pkill=procps | make | CC=gcc
 testtools: nft=nftables | git | perl | gawk | mawk | clang | clang-tidy | cppcheck | musl-gcc=musl-tools
 testtools: shellcheck | valgrind | strace
