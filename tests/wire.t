@@ -11,7 +11,7 @@ use Test::More;
 
 need(qw(tcpdump diff taskset));
 # Local time in here is about noon: no midnight between two lines, and a UTC stamp would show.
-$ENV{TZ} //= 'Noon' . ((gmtime)[2] - 12);
+$ENV{TZ} = 'Noon' . ((gmtime)[2] - 12);
 exec pinned($^X, $0) or die "taskset: $!" unless $ENV{PINNED}++;    # also what talks to the servers from here
 enter_lab();
 
@@ -77,20 +77,22 @@ for my $n (1 .. 3) {
         $status{$n} .= "$status$err";
         eventually(sub { $round == (() = slurp($server{$n}{out}) =~ / close$/mg) });
     }
-    $resets{$n} = resets() - $before;
+    my $awaited = $n > 1 ? $rounds{$n} : 0;    # each is counted after it is sent
+    eventually(5, sub { ($resets{$n} = resets() - $before) >= $awaited });
     $ports{$n} = [$log{$n} =~ /from 127\.0\.0\.1:(\d+)$/mg];
 }
 my %left = map { $_ => 1 } grep { !/0A$/ } sockets('tcp');
 
 # A client that keeps its ACK of CDEF back for 40 ms: in pingpong mode (QUICKACK off) Linux does so.
+my %slow;    # open until the servers have ended
 for my $n (2, 3) {
-    my $slow = IO::Socket::INET->new("127.0.0.1:808$n") or die "connect: $@";
+    my $slow = $slow{$n} = IO::Socket::INET->new("127.0.0.1:808$n") or die "connect: $@";
     setsockopt($slow, IPPROTO_TCP, $TCP_QUICKACK, 0) or die "setsockopt: $!";
     syswrite $slow, 'ABCD';
     eventually(sub { slurp($server{$n}{out}) =~ /:@{[$slow->sockport]}\n(.*\n)*.* close\n/ });
 }
+stop($server{$_}) for 1 .. 3;    # after which all that they have closed is closed
 is(end_recording($recorder), 0, 'tcpdump has dropped nothing');
-stop($server{$_}) for 1 .. 3;
 
 # ---- what was seen -------------------------------------------------------------------------------
 my @all = packets($recorder->{out});
