@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# capture.sh and lab.sh, ended at random moments by a signal to them or, as from a terminal, to their whole process
-# group, leave nothing behind. MOMENTS=50 for more than the few of every day; SEED=1 has the same moments again.
+# capture.sh and lab.sh, ended at random moments by a signal to them or, as from a terminal, to their whole
+# process group, leave nothing behind. MOMENTS=50 for more than the few of every day; SEED=1 repeats them.
 use strict;
 use warnings;
 use FindBin;
@@ -21,7 +21,8 @@ my %whole = map { $_ => 1 } values %wire, '>S <R.';    # the last: a server was 
 # Processes whose environment has MARK: all that descends from one moment, wherever it went.
 sub family {
     my ($mark) = @_;
-    return grep { index("\0" . slurp("/proc/$_/environ"), "\0$mark\0") >= 0 } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
+    return grep { index("\0" . slurp("/proc/$_/environ"),
+        "\0$mark\0") >= 0 } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
 }
 
 while ($moments > 0) {
@@ -34,7 +35,8 @@ while ($moments > 0) {
         my ($signal, $group, $after) = ((qw(INT TERM HUP))[rand 3], rand() < 0.5, rand 0.4);
         my $process = start('env', "MARK=$dir", 'setsid', 'scripts/lab.sh', @command);
         push @now, { %$process, dir => $dir, signal => $signal, group => $group, at => time + $after,
-            name => sprintf('%s, %s%s after %.3f s', "@arguments" || 'lab.sh', $signal, $group ? ' to all' : '', $after) };
+            name => sprintf('%s, %s%s after %.3f s', "@arguments" || 'lab.sh', $signal,
+                $group ? ' to all' : '', $after) };
     }
     for my $moment (sort { $a->{at} <=> $b->{at} } @now) {
         eventually(sub { kill 0, -$moment->{pid} });    # setsid has made it a group
@@ -50,7 +52,8 @@ while ($moments > 0) {
         @left = map { "process $_" } @left;
         push @left, grep { !/\.(?:pcap|log)$/ } glob "$dir/* $dir/.[!.]*";
         push @left, grep { !$whole{$_} } map { "@$_" } conversations("$dir/x.pcap");
-        is("@left", '', "$moment->{name}: leaves nothing behind, and nothing unfinished under its name") or diag("SEED=$seed ", slurp($moment->{err}));
+        is("@left", '', "$moment->{name}: leaves nothing behind, and nothing unfinished under its name")
+            or diag("SEED=$seed ", slurp($moment->{err}));
     }
 }
 done_testing;
