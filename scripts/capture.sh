@@ -75,7 +75,7 @@ clean_up() {
     [ -z "$work" ] || rm -rf -- "$work"
 }
 trap clean_up EXIT
-trap 'signals=$((signals + 1)); [ -z "$recorder" ] || echo >&9; [ ! -t 2 ] || echo >&2' INT TERM HUP # below ^C
+trap 'signals=$((signals + 1)); [ -z "$recorder" ] || echo >&9; [ ! -t 2 ] || echo >&2' INT TERM HUP # (^C)
 
 # All that is temporary is in here, beside FILE. mktemp is deaf to signals: this shell has to get the name.
 work=$(trap '' INT TERM HUP; exec mktemp -d -- "$base.XXXXXX" 2>&1) || { why=$work work=''; die "$why"; }

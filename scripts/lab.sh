@@ -43,7 +43,7 @@ if why=$($lab sh -c "$inside" sh '' true 2>&1 </dev/null); then
     exec $lab sh -c "$inside" sh "$rules" "$@"
 fi
 [ "$(id -u)" -ne 0 ] || fail "$why (no private network here; scripts/capture.sh records on lo as well)"
-command -v sudo >/dev/null || fail "$why (no private network for an ordinary user here: install sudo, or be root)"
+command -v sudo >/dev/null || fail "$why (no private network for a user here: install sudo, or be root)"
 sudo -n true 2>/dev/null || # it will ask for a password
     printf 'lab.sh: using sudo, for an ordinary user may not have a private network here: %s\n' "$why" >&2
 sudo unshare --net true || fail "sudo: no private network either (scripts/capture.sh records on lo as well)"

@@ -153,7 +153,7 @@ sub packets {
     my ($pcap) = @_;
     local $_;
     my (%at, @all);
-    open my $lines, '-|', 'sh', '-c', 'exec 2>/dev/null; exec tcpdump -nn -r - tcp <"$0"', $pcap or die "sh: $!";
+    open my $lines, '-|', 'sh', '-c', 'exec 2>/dev/null; exec tcpdump -nn -r - tcp <"$0"', $pcap or die "sh";
     while (<$lines>) {
         my ($from, $to, $flags, $length) = /(\S+) > (\S+): Flags \[([^]]*)\].* length (\d+)/ or next;
         $flags =~ tr/EWU//d;

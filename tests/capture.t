@@ -240,7 +240,7 @@ for my $lacks (qw(beginning end)) {
         : qr/Flags \[F(?:.*\n)*.*Flags \[F.*\n.*Flags \[\.\]/;
     ok(eventually(sub { slurp($capture->{out}) =~ $seen }), "the $lacks missing: the rest is seen");
     my ($status, $line) = finished($capture, 'INT');
-    like("$status $line", qr/^1 capture\.sh: not a complete .*$lacks missing.* kept as x\.incomplete\.pcap\)\n/,
+    like("$status $line", qr/^1 capture\.sh: not a complete .*$lacks missing.* as x\.incomplete\.pcap\)\n/,
         "a conversation without its $lacks is an error, and has not the name of a recording");
     close $_ for grep { defined fileno $_ } $client, $server;
 }
