@@ -90,7 +90,8 @@ for my $n (1 .. 3) {
     eventually(sub { slurp('/proc/net/tcp') !~ $port });    # the client's kernel knows
     while (sysread $from, $said, 65536, length $said) { }
     is(ended($client), 1 << 8, "sample$n: a server gone while we send: no death by SIGPIPE");
-    is(slurp($client->{err}), "send (is that ./sample$n/server?): Broken pipe\n", "sample$n: the reason");
+    # on a slow machine it may still be in connect(), which says so as well
+    like(slurp($client->{err}), qr/^(?:send|connect .*) \(.*\): Broken pipe\n\z/, "sample$n: the reason");
     like(steps($said), qr/\A\n+connect \S+ from \S+\nsend 4 bytes "ABCD"\n\z/, "sample$n: its lines");
 }
 for (@jobs) {
