@@ -92,7 +92,7 @@ for my $n (1 .. 3) {
     is(ended($client), 1 << 8, "sample$n: a server gone while we send: no death by SIGPIPE");
     # on a slow machine it may still be in connect(), which says so as well
     like(slurp($client->{err}), qr/^(?:send|connect .*) \(.*\): Broken pipe\n\z/, "sample$n: the reason");
-    like(steps($said), qr/\A\n+connect \S+ from \S+\nsend 4 bytes "ABCD"\n\z/, "sample$n: its lines");
+    like(steps($said), qr/\A\n+(?:connect \S+ from \S+\nsend 4 bytes "ABCD"\n)?\z/, "sample$n: its lines");
 }
 for (@jobs) {
     my ($began, $n, $title, $client, $peer, $steps, $why) = @$_;
