@@ -261,7 +261,7 @@ my $real = (grep { -x } '/usr/bin/tcpdump', '/usr/sbin/tcpdump')[0];
     my $killed = ready('-w', 'killed.pcap', 'sample1');
     converse(1);
     eventually(sub { 11 == (() = slurp($killed->{out}) =~ /\n/g) });
-    kill 'KILL', slurp("$dir/pid") + 0;
+    slurp("$dir/pid") =~ /(\d+)/ ? kill('KILL', $1) : fail('tcpdump --immediate-mode was started');
     ($status, $line) = finished($killed);
     like("$status $line", qr/^1 capture\.sh: not a complete recording: tcpdump: .*\n\z/,
         'a tcpdump that was killed is an error');
