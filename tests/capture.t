@@ -81,10 +81,11 @@ eventually(sub { slurp($slow{interrupted}{out}) =~ /\[R/ });
 my ($ended, $line) = finished($slow{interrupted}, 'INT');
 like("$ended $line", qr/^1(?:30)? capture\.sh: .*interrupted(?:: nothing| \(8 .*incomplete\.)/,
     'Ctrl-C while sample3 sleeps is no success');
-my ($pid3) = map { m{/proc/(\d+)} } grep { slurp($_) =~ m{\Q$tree\E/sample3/client} }
-    glob '/proc/[0-9]*/cmdline';
+my $pid3;
+eventually(sub { ($pid3) = map { m{/proc/(\d+)} } grep { slurp($_) =~ m{\Q$tree\E/sample3/client\0\z} }
+    glob '/proc/[0-9]*/cmdline' });
 like(slurp("/proc/$pid3/status"), qr/^Cpus_allowed_list:\s*\d+$/m,
-    '--run has its programs on one CPU') if $pid3;
+    '--run has its programs on one CPU');
 
 # ---- what it refuses: [title, arguments, status, reason], in one line ----------------------------
 my $usage = qr/\(usage: scripts\/capture\.sh .*\)/;
@@ -207,6 +208,16 @@ is_deeply([map { (finished($_))[0] } @two], [0, 0], 'two captures at once succee
 my @after = <captures/sample2*.pcap>;
 is_deeply([scalar @after, map { recorded($_) } @after], [3, ($wire{2}) x 3],
     '... and each keeps its recording');
+
+# Another recording takes the name at the last moment: capture.sh has just looked for it, with date.
+shim('date', '[ -e "$0.was" ] || { touch "$0.was"; echo other >late.pcap; exit 1; }; exec /bin/date "$@"');
+{
+    local $ENV{PATH} = "$dir/bin:$ENV{PATH}";
+    run('scripts/capture.sh', '--run', '-w', 'late.pcap', 'sample1');
+}
+unlink "$dir/bin/date";
+my @late = sort { -s $a <=> -s $b } glob 'late*.pcap';
+is(join(' ', map { -s } @late), '6 950', 'a name that was taken meanwhile: both recordings are kept');
 
 # Hundreds without a pause, and again while tcpdump's reader is stopped: nothing is lost.
 my $polite = 'use IO::Socket::INET; for (1 .. 300) { my $c = IO::Socket::INET->new("127.0.0.1:8082") or die;

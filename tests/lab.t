@@ -11,6 +11,11 @@ use Test::More;
 
 need(qw(tcpdump unshare ip script setpriv));
 my $user = $> == 0 ? as_user() : undef;
+my @nobody = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups');
+if ($> == 0 && system("@nobody unshare --user --map-current-user --net true 2>/dev/null") == 0) {
+    is((run(@nobody, 'scripts/lab.sh', 'tcpdump', '-i', 'lo', '-L'))[0], 0,
+        'where users may have namespaces they have a lab, in which tcpdump may capture');
+}
 private_network();    # or skip
 my $lab = getcwd() . '/scripts/lab.sh';
 my $dir = tempdir(CLEANUP => 1);
@@ -103,20 +108,22 @@ is_deeply([map { "@$_" } conversations('lab.pcap')], ['>S <R.'], 'tcpdump works 
 SKIP: {
     skip 'nft is not installed', 3 unless $nft;
     # Each of three ports resets with linger, and a closed port refuses. What does the client meet?
-    my $resets = 'use Socket; use IO::Socket::INET; alarm 60; for (@ARGV) {
+    my $resets = 'use Socket; use IO::Socket::INET; alarm 60; $SIG{PIPE} = "IGNORE"; for (@ARGV) {
         my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$_", Listen => 1);
             my $c = IO::Socket::INET->new("127.0.0.1:$_");
         my $s = $l->accept; setsockopt $s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0); close $s;
         # nothing to wait for: a RST that is lost does not come
         $c->blocking(0); select undef, undef, undef, 0.2;
-        print "$_ ", defined sysread($c, my $x, 1) ? "end" : $!{ECONNRESET} ? "reset" : "nothing", "\n" }
+        print "$_ ", defined sysread($c, my $x, 1) ? "end" : $!{ECONNRESET} ? "reset" : "nothing";
+        $c->blocking(1); $! = 0; syswrite $c, "x"; sysread $c, $x, 1 if !$!;
+        print $!{ECONNRESET} || $!{EPIPE} ? " R\n" : "\n" }
         print "8082 ", IO::Socket::INET->new("127.0.0.1:8084") ? "open" : $!{ECONNREFUSED} ? "refused"
             : "nothing", "\n";';
     is((run($lab, '--lose-rst', $^X, '-e', $resets, 8081 .. 8083))[1],
-        "8081 reset\n8082 nothing\n8083 nothing\n8082 refused\n",
+        "8081 reset R\n8082 nothing R\n8083 nothing R\n8082 refused\n",
         '--lose-rst drops the RST,ACK of samples 2 and 3, and no other RST');
     is((run($lab, $^X, '-e', $resets, 8081 .. 8083))[1],
-        "8081 reset\n8082 reset\n8083 reset\n8082 refused\n", '... the control: without it none is lost');
+        "8081 reset R\n8082 reset R\n8083 reset R\n8082 refused\n", '... the control: without it, none');
 }
 
 # ---- nothing else changes ------------------------------------------------------------------------
