@@ -115,7 +115,7 @@ start() {
 if [ -n "$run" ]; then
     for sample in $samples; do
         start "$sample" server listen
-        alive "$started" || die "$sample server: $(grep . "$work/$sample server" || echo 'silent: disk full?')"
+        alive "$started" || die "$sample server: $(grep . "$work/$sample server" || echo 'disk full?')"
     done
     clients=''
     for sample in $samples; do # one connection after the other: the same order in every recording of all
