@@ -79,8 +79,8 @@ trap 'signals=$((signals + 1)); [ -z "$recorder" ] || echo >&9; [ ! -t 2 ] || ec
 
 # All that is temporary is in here, beside FILE. mktemp is deaf to signals: this shell has to get the name.
 work=$(trap '' INT TERM HUP; exec mktemp -d -- "$base.XXXXXX" 2>&1) || { why=$work work=''; die "$why"; }
-why=$({ mkfifo -- "$work/stop" && echo >"$work/words"; } 2>&1) ||
-    die "$file: cannot be made (df shows whether the disk is full): $why"
+why=$({ mkfifo -- "$work/stop" && head -c 65536 /dev/zero >"$work/words" && : >"$work/words"; } 2>&1) ||
+    die "$file: no room for it (df shows whether the disk is full): $why"
 exec 9<>"$work/stop" # a line in it ends the recorder
 
 # ---- record --------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ until grep -q 'listening on' "$work/words"; do # tcpdump says so when it capture
 done
 
 # Are all conversations in the recording, from the first packet to the last?
-whole() { "$root/scripts/ladder.sh" --verdict "$work/pcap" >"$work/verdict" 2>/dev/null; }
+whole() { verdict=$("$root/scripts/ladder.sh" --verdict "$work/pcap" 2>/dev/null); }
 # Starts SAMPLE's ROLE, pid $started, and waits for its line about CALL, or its end. On one CPU: lo
 # queues packets on the CPU that sends them, so two CPUs may swap two packets; one cannot.
 cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
@@ -124,10 +124,10 @@ if [ -n "$run" ]; then
     done
     for client in $clients; do wait "$client" || failed=1; done
     for why in "$work"/*' client'; do [ ! -s "$why" ] || say "${why##*/}: $(cat "$why")"; done
-    # The last packets may still be on their way into the file. What follows a client that failed,
-    # nobody knows: nothing, if the file has not grown for a second.
-    quiet=0 size=''
-    until [ "$signals" -gt 0 ] || [ "$quiet" -ge 20 ] || { [ -z "$failed" ] && whole; }; do
+    # The last packets may still be on their way into the file. What follows a client that failed, nobody
+    # knows: nothing, if the file has not grown for a second. (The ten without one are against hanging.)
+    quiet=0 size='' patience=$((200 - 180 * ${failed:-0}))
+    until [ "$signals" -gt 0 ] || [ "$quiet" -ge "$patience" ] || { [ -z "$failed" ] && whole; }; do
         before=$size size=$(wc -c <"$work/pcap") quiet=$((quiet + 1))
         [ "$size" = "$before" ] || quiet=0
         sleep 0.05 # between two looks
@@ -142,15 +142,15 @@ stop
 
 # ---- check and name it ---------------------------------------------------------------------------
 problem=''
-whole || problem=$(sed -n '/missing/{s/^[0-9]* //p;q;}' "$work/verdict")
-packets=$(awk '{ n += $1 } END { print n + 0 }' "$work/verdict") conversations=$(wc -l <"$work/verdict")
+whole || problem=$(printf '%s\n' "$verdict" | sed -n '/missing/{s/^[0-9]* //p;q;}')
+packets=$(printf '%s\n' "$verdict" | awk '{ n += $1 } END { print n + 0 }')
+conversations=$(printf '%s\n' "$verdict" | awk 'NF { n++ } END { print n + 0 }')
 dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/words")
 [ "$packets" -gt 0 ] || problem='no packets came'
 [ "${dropped:-0}" -eq 0 ] || problem="$dropped packets were dropped by the kernel"
 [ -n "$dropped" ] || problem="tcpdump: $(tail -n 1 "$work/words")"
 ! grep -q '^tee: ' "$work/words" || problem=$(grep '^tee: ' "$work/words")
 [ -z "$run" ] || [ "$signals" -eq 0 ] || problem=interrupted
-
 n() { if [ "$1" -eq 1 ]; then echo "$1 $2"; else echo "$1 $2s"; fi; }
 summary="$(n "$packets" packet), $(n "$conversations" conversation), ${dropped:-?} dropped"
 if [ "$packets" -gt 0 ]; then

@@ -77,15 +77,14 @@ my $nft = grep { -x "$_/nft" } split(/:/, $ENV{PATH}), '/usr/sbin';
 $slow{lost} = start('scripts/lab.sh', '--lose-rst', 'scripts/capture.sh', '--run', '-w', 'lost.pcap',
     'sample2') if $nft;
 
+# Looked for at once: the client lives for 3 s.
+ok(eventually(sub { grep { slurp("$_/cmdline") =~ m{\A\Q$tree\E/sample3/client\0\z} &&
+    slurp("$_/status") =~ /^Cpus_allowed_list:\s*\d+$/m } glob '/proc/[0-9]*' }),
+    '--run has its programs on one CPU');
 eventually(sub { slurp($slow{interrupted}{out}) =~ /\[R/ });
 my ($ended, $line) = finished($slow{interrupted}, 'INT');
 like("$ended $line", qr/^1(?:30)? capture\.sh: .*interrupted(?:: nothing| \(8 .*incomplete\.)/,
     'Ctrl-C while sample3 sleeps is no success');
-my $pid3;
-eventually(sub { ($pid3) = map { m{/proc/(\d+)} } grep { slurp($_) =~ m{\Q$tree\E/sample3/client\0\z} }
-    glob '/proc/[0-9]*/cmdline' });
-like(slurp("/proc/$pid3/status"), qr/^Cpus_allowed_list:\s*\d+$/m,
-    '--run has its programs on one CPU');
 
 # ---- what it refuses: [title, arguments, status, reason], in one line ----------------------------
 my $usage = qr/\(usage: scripts\/capture\.sh .*\)/;
@@ -277,13 +276,35 @@ my $real = (grep { -x } '/usr/bin/tcpdump', '/usr/sbin/tcpdump')[0];
     like("$status $line", qr/^1 capture\.sh: not a complete recording: tcpdump: .*\n\z/,
         'a tcpdump that was killed is an error');
 }
+# A client beside which tcpdump gets no time, from AFTER seconds until half a second after its end.
+sub beside_sleeping_tcpdump {
+    my ($n, $after, @command) = @_;
+    my $place = "$dir/sleeping$n";
+    mkdir $place or die "mkdir: $!";
+    system('cp', '-R', glob("$root/sample[123]"), "$root/scripts", $place) == 0 or die 'cp';
+    rename "$place/sample$n/client", "$place/sample$n/client.real" or die "rename: $!";
+    open my $file, '>', "$place/sample$n/client" or die;
+    print $file "#!/bin/sh\n\"\$0.real\" & $after\n", 'read -r pid <', "'$dir/pid'\n",
+        'kill -STOP $pid; wait $!; s=$?; (sleep 0.5; kill -CONT $pid) >/dev/null 2>&1 & exit $s', "\n";
+    close $file;
+    chmod 0755, "$place/sample$n/client";
+    local $ENV{PATH} = "$dir/bin:$ENV{PATH}";
+    my ($status) = run(@command, "$place/scripts/capture.sh", '--run', '-w', "$place/x.pcap", "sample$n");
+    return "$status " . recorded((glob "$place/x*.pcap")[0] // '');
+}
+is(beside_sleeping_tcpdump(1, ''), "0 $wire{1}", 'packets that tcpdump sees late are waited for');
+SKIP: {
+    skip('nft is not installed', 1) if !grep { -x "$_/nft" } split(/:/, $ENV{PATH}), '/usr/sbin';
+    is(beside_sleeping_tcpdump(2, 'sleep 2', "$root/scripts/lab.sh", '--lose-rst'), "1 $wire{2} >F. <R",
+        'so is what follows a RST that was lost');
+}
 unlink "$dir/bin/tcpdump";
-for my $free ($> == 0 ? (0, 8) : ()) {    # KiB
+for my $free ($> == 0 ? (0, 4, 8, 12, 16, 60) : ()) {    # KiB
     ($status, $out, $err) = run('unshare', '--mount', 'sh', '-c',
-        'mount -t tmpfs -o size=64k tmpfs "$1" && head -c $2 /dev/zero >"$1/fill" &&
+        'mount -t tmpfs -o size=128k tmpfs "$1" && head -c $2 /dev/zero >"$1/fill" &&
         scripts/capture.sh --run -w "$1/x.pcap" sample1; echo $?;
-            ls "$1"', 'sh', "$dir/bin", (64 - $free) * 1024);
-    like("$out$err", qr/1\nfill\n(capture\.sh: .*\n)+\z/,
+            ls "$1"', 'sh', "$dir/bin", (128 - $free) * 1024);
+    like("$out$err", qr/^1\nfill\ncapture\.sh: .*x\.pcap: no room for it .*\n\z/,
         "with $free KiB left on the disk: said, not waited for, and nothing is left");
 }
 nothing_left('after errors');

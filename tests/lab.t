@@ -149,5 +149,10 @@ is((run('sh', '-c', 'echo in | "$0" cat', $lab))[1], "in\n", 'stdin comes throug
 ($status) = run('script', '-qec', "'$lab' sh -c 'test -t 0 && test -t 1 && test -t 2'", 'typescript');
 is($status, 0, 'so does the terminal');
 is((run($lab, $lab, 'sh', '-c', 'exit 3'))[0], 3, 'a lab in a lab works');
+SKIP: {
+    skip('nft is not installed', 1) if !grep { -x "$_/nft" } '/usr/bin', '/usr/sbin';
+    local $ENV{PATH} = '/usr/bin:/bin';    # an ordinary user's
+    is((run($lab, '--lose-rst', 'true'))[0], 0, 'nft is found in /usr/sbin');
+}
 as_user_ok($user) if $user;
 done_testing;
