@@ -281,7 +281,7 @@ sub beside_sleeping_tcpdump {
     my ($n, $after, @command) = @_;
     my $place = "$dir/sleeping$n";
     mkdir $place or die "mkdir: $!";
-    system('cp', '-R', glob("$root/sample[123]"), "$root/scripts", $place) == 0 or die 'cp';
+    system('cp', '-R', map({ "$root/sample$_" } 1 .. 3), "$root/scripts", $place) == 0 or die 'cp';
     rename "$place/sample$n/client", "$place/sample$n/client.real" or die "rename: $!";
     open my $file, '>', "$place/sample$n/client" or die;
     print $file "#!/bin/sh\n\"\$0.real\" & $after\n", 'read -r pid <', "'$dir/pid'\n",
