@@ -1,19 +1,17 @@
 #!/usr/bin/perl
 # make: each compiler builds the six programs without a warning, in C99 to C23, and nothing twice.
-use strict;
-use warnings;
+use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
-use Test::More;
 
 need('make');
 delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CFLAGS CPPFLAGS LDFLAGS)};    # of make test
 my $tree = tempdir(CLEANUP => 1);
 my @programs = map { ("sample$_/client", "sample$_/server") } 1 .. 3;
 system('cp', '-R', 'Makefile', glob('sample[123]'), $tree) == 0 or die 'cp';
-sub make { return run('make', '-j4', '-C', $tree, @_) }
-sub built { return join ' ', grep { -e "$tree/$_" } @programs }
+sub make (@arguments) { return run('make', '-j4', '-C', $tree, @arguments) }
+sub built () { return join ' ', grep { -e "$tree/$_" } @programs }
 
 make('clean');
 is(built(), '', 'make clean removes the programs');
@@ -21,18 +19,13 @@ make('sample1');
 is(built(), 'sample1/client sample1/server', 'make sample1 builds sample1');
 for my $cc (qw(gcc clang musl-gcc tcc)) {
   SKIP: {
-        if (!grep { -x "$_/$cc" } split /:/, $ENV{PATH}) {
-            fail("$cc is not installed") if ($ENV{CI} // '') eq 'true' && $cc ne 'tcc';
-            skip("$cc is not installed", 1);
-        }
+        fail("$cc is not installed") if !which($cc) && ($ENV{CI} // '') eq 'true' && $cc ne 'tcc';
+        skip("$cc is not installed", 1) if !which($cc);
         for my $cflags ('-O2 -g', '-std=c99 -pedantic -O2', '-std=c2x') {
             my ($status, undef, $err) = make('-B', "CC=$cc", "CFLAGS=$cflags");
             is("$status $err", '0 ', "$cc $cflags builds without a warning");
-            for my $program (@programs) {
-                my $said = join ' ', run('timeout', 60, "$tree/$program", '');
-                is($said, "2  : unexpected argument (usage: ./$program)\n",
-                    "and $program runs: an argument is met with the usage and status 2");
-            }
+            is(said('timeout', 60, "$tree/$_", ''), "2 : unexpected argument (usage: ./$_)\n",
+                "and $_ runs: an argument is met with the usage and status 2") for @programs;
         }
     }
 }
@@ -44,9 +37,7 @@ like($flags, qr/ -DA -O1 -g -o /, 'CPPFLAGS, CFLAGS and LDFLAGS are honoured');
 
 # A platform without TCP_QUICKACK.
 mkdir $_ or die for "$tree/include", "$tree/include/netinet";
-open my $header, '>', "$tree/include/netinet/tcp.h" or die;
-print $header "#include_next <netinet/tcp.h>\n#undef TCP_QUICKACK\n";
-close $header or die;
+save("$tree/include/netinet/tcp.h", "#include_next <netinet/tcp.h>\n#undef TCP_QUICKACK\n");
 my ($status, undef, $err) = make('-B', "CPPFLAGS=-isystem $tree/include", 'sample1');
 is("$status $err", '0 ', 'without TCP_QUICKACK it still compiles');
 unlike(slurp("$tree/sample1/server"), qr/TCP_QUICKACK/, 'and does not speak of it');

@@ -1,23 +1,17 @@
 #!/usr/bin/perl
 # Clients and bad servers: each client says what it met, names the way out, and never waits for ever.
-use strict;
-use warnings;
+use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 use Fcntl qw(F_SETFD F_SETFL O_NONBLOCK);
-use IO::Socket::INET;
-use Socket qw(IPPROTO_TCP TCP_NODELAY);
-use Test::More;
-use Time::HiRes qw(sleep time);
 
 enter_lab();
 $SIG{PIPE} = 'IGNORE';
 my (%listener, @jobs);
 
 # Starts sampleN's client and takes its connection; returns both.
-sub meet {
-    my ($n, @how) = @_;
+sub meet ($n, @how) {
     my $client = start(@how, "sample$n/client");
     return ($client, $listener{$n}->accept // die "sample$n: no client came");
 }
@@ -29,13 +23,12 @@ my $no_answer = start('scripts/lab.sh', $^X, '-MIO::Socket::INET', '-e',
     listen $full, 0; my $first = IO::Socket::INET->new("127.0.0.1:8081") or die;
     system "sample1/client"; exit $? >> 8');
 for my $n (1 .. 3) {
-    my ($status, $out, $err) = run("sample$n/client");
-    is("$status $out$err", "1 connect 127.0.0.1:808$n (start ./sample$n/server first): Connection refused\n",
+    is(said("sample$n/client"),
+        "1 connect 127.0.0.1:808$n (start ./sample$n/server first): Connection refused\n",
         "sample$n: without a server the client says what to start");
     $listener{$n} = IO::Socket::INET->new(LocalAddr => "127.0.0.1:808$n", Listen => 99) or die "listen: $@";
-    ($status, $out, $err) = run('sh', '-c', "exec sample$n/client >/dev/full");
-    is("$status $out$err", "1 stdout (it takes a line for every step): No space left on device\n",
-        "sample$n: full stdout ends the client");
+    is(said('sh', '-c', "exec sample$n/client >/dev/full"),
+        "1 stdout (it takes a line for every step): No space left on device\n", "sample$n: a full disk");
     close $listener{$n}->accept;
 }
 
@@ -45,7 +38,7 @@ for my $n (1 .. 3) {
     my $end = $n == 1 ? "close\n" : "recv ECONNRESET (Connection reset by peer)\nclose\n";
     my $not_cdef = qq(recv, not "CDEF" (is that ./sample$n/server?));
     my $not_reset = "recv, not ECONNRESET (the RST was lost, or that is not ./sample$n/server)";
-    my ($silent, $wrong, $close) = ('Connection timed out', 'Protocol error', sub { close $_[0] });
+    my ($silent, $wrong, $close) = ('Connection timed out', 'Protocol error', sub ($peer) { close $peer });
     my $good = [$cdef . $end, ''];    # to sample1 it is CDEF that counts
     for (
         ['answers in pieces', 'C D E F', $n == 1 ? $close : \&hang_up, @$good],
@@ -63,23 +56,24 @@ for my $n (1 .. 3) {
     ) {
         my ($title, $answer, $how, @expected) = @$_;
         my ($began, $client, $peer) = (time, meet($n));
+        my $first = "connect 127.0.0.1:808$n from 127.0.0.1:" . $peer->peerport . qq(\nsend 4 bytes "ABCD"\n);
         sysread $peer, my $data, 4;
         is($data, 'ABCD', "sample$n: the client sends ABCD");
-        eventually(sub { slurp($client->{out}) =~ /send/ }) if $answer eq 'CDEF';    # or it gets no answer
+        shows($client, qr/send/) if $answer eq 'CDEF';    # or it gets no answer
         setsockopt $peer, IPPROTO_TCP, TCP_NODELAY, 1 or die "setsockopt: $!";
         for my $piece (split / /, $answer) {
             syswrite $peer, $piece;
             sleep 0.02 if length $piece == 1;    # so that it comes alone
         }
         $how->($peer) if $how;
-        push @jobs, [$began, $n, $title, $client, $peer, @expected];
+        push @jobs, [$began, $n, $title, $client, $peer, $first, @expected];
     }
 
     # A full pipe as stdout holds the client between connect and send, until the server has gone.
     pipe my $from, my $full or die "pipe: $!";
     fcntl $full, F_SETFL, O_NONBLOCK;
-    my ($filled, $said, $wrote) = (0, '');
-    while ($wrote = syswrite $full, "\n" x 4096) { $filled += $wrote }
+    my $said = '';
+    1 while syswrite $full, "\n" x 4096;
     fcntl $full, F_SETFL, 0;
     fcntl $full, F_SETFD, 0;    # for the client to inherit
     my ($client, $peer) = meet($n, $^X, '-e', 'open STDOUT, ">&", shift or die; exec @ARGV', fileno $full);
@@ -88,18 +82,16 @@ for my $n (1 .. 3) {
     shutdown $peer, 1;
     hang_up($peer);
     eventually(sub { slurp('/proc/net/tcp') !~ $port });    # the client's kernel knows
-    while (sysread $from, $said, 65536, length $said) { }
+    1 while sysread $from, $said, 65536, length $said;
     is(ended($client), 1 << 8, "sample$n: a server gone while we send: no death by SIGPIPE");
     # on a slow machine it may still be in connect(), which says so as well
     like(slurp($client->{err}), qr/^(?:send|connect .*) \(.*\): Broken pipe\n\z/, "sample$n: the reason");
     like(steps($said), qr/\A\n+(?:connect \S+ from \S+\nsend 4 bytes "ABCD"\n)?\z/, "sample$n: its lines");
 }
 for (@jobs) {
-    my ($began, $n, $title, $client, $peer, $steps, $why) = @$_;
-    my $status = ended($client);
-    my ($out, $err) = map { slurp($client->{$_}) } qw(out err);
-    my $said = steps($out) =~ s/^connect 127\.0\.0\.1:808$n from 127\.0\.0\.1:\d+\nsend 4 bytes "ABCD"\n//r;
-    is("$status $said$err", $why ? "256 $steps$why\n" : "0 $steps", "sample$n: a server that $title");
+    my ($began, $n, $title, $client, $peer, $first, $steps, $why) = @$_;
+    my $said = ended($client) . ' ' . steps(slurp($client->{out})) . slurp($client->{err});
+    is($said, $why ? "256 $first$steps$why\n" : "0 $first$steps", "sample$n: a server that $title");
     cmp_ok(time - $began, '>', 4.9, "sample$n: is given up after 5 s") if $why =~ /timed out/;
 }
 is(ended($no_answer), 1 << 8, 'a SYN that nobody answers ends the client');

@@ -1,13 +1,10 @@
 #!/usr/bin/perl
 # capture.sh and lab.sh, ended at random moments by a signal to them or, as from a terminal, to their whole
 # process group, leave nothing behind. MOMENTS=50 for more than the few of every day; SEED=1 repeats them.
-use strict;
-use warnings;
+use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
-use Test::More;
-use Time::HiRes qw(sleep time);
 
 my ($moments, $seed) = ($ENV{MOMENTS} // 8, $ENV{SEED} // $$);
 alarm 600 + 5 * $moments;
@@ -15,14 +12,12 @@ need(qw(tcpdump setsid));
 private_network();
 srand $seed;
 diag("SEED=$seed") if $ENV{MOMENTS};
-my @commands = (['--run', 'sample1'], ['--run', 'sample3'], ['--run', 'all'], ['sample1'], []);
+my @commands = (['--run', 'sample1'], ['--run', 'sample3'], ['--run', 'all'], ['sample1'], ['sleep', 600]);
 my %whole = map { $_ => 1 } values %wire, '>S <R.';    # the last: a server was killed before its client came
 
 # Processes whose environment has MARK: all that descends from one moment, wherever it went.
-sub family {
-    my ($mark) = @_;
-    return grep { index("\0" . slurp("/proc/$_/environ"),
-        "\0$mark\0") >= 0 } map { m{/proc/(\d+)} } glob '/proc/[0-9]*';
+sub family ($mark) {
+    return grep { slurp("/proc/$_/environ") =~ /(?:^|\0)\Q$mark\E\0/ } map { m{(\d+)} } glob '/proc/[0-9]*';
 }
 
 while ($moments > 0) {
@@ -31,12 +26,11 @@ while ($moments > 0) {
         $moments--;
         my @arguments = @{ $commands[rand @commands] };
         my $dir = tempdir(CLEANUP => 1);
-        my @command = @arguments ? ('scripts/capture.sh', '-w', "$dir/x.pcap", @arguments) : ('sleep', 600);
+        my @capture = $arguments[0] eq 'sleep' ? () : ('scripts/capture.sh', '-w', "$dir/x.pcap");
         my ($signal, $group, $after) = ((qw(INT TERM HUP))[rand 3], rand() < 0.5, rand 0.4);
-        my $process = start('env', "MARK=$dir", 'setsid', 'scripts/lab.sh', @command);
+        my $process = start('env', "MARK=$dir", 'setsid', 'scripts/lab.sh', @capture, @arguments);
         push @now, { %$process, dir => $dir, signal => $signal, group => $group, at => time + $after,
-            name => sprintf('%s, %s%s after %.3f s', "@arguments" || 'lab.sh', $signal,
-                $group ? ' to all' : '', $after) };
+            name => sprintf '%s, %s%s after %.3f s', "@arguments", $signal, $group && ' to all', $after };
     }
     for my $moment (sort { $a->{at} <=> $b->{at} } @now) {
         eventually(sub { kill 0, -$moment->{pid} });    # setsid has made it a group
@@ -44,14 +38,12 @@ while ($moments > 0) {
         kill $moment->{signal}, $moment->{group} ? -$moment->{pid} : $moment->{pid};
     }
     for my $moment (@now) {
-        my $dir = $moment->{dir};
+        my ($dir, @left) = $moment->{dir};
         isnt(ended($moment), 'still running', "$moment->{name}: ends");
-        my @left;
         eventually(sub { !(@left = family("MARK=$dir")) });
         kill 'KILL', @left;
-        @left = map { "process $_" } @left;
         push @left, grep { !/\.(?:pcap|log)$/ } glob "$dir/* $dir/.[!.]*";
-        push @left, grep { !$whole{$_} } map { "@$_" } conversations("$dir/x.pcap");
+        push @left, grep { !$whole{$_} } conversations("$dir/x.pcap");
         is("@left", '', "$moment->{name}: leaves nothing behind, and nothing unfinished under its name")
             or diag("SEED=$seed ", slurp($moment->{err}));
     }

@@ -1,15 +1,11 @@
 #!/usr/bin/perl
 # What each sample puts on the wire, what it leaves in the kernel, and what its programs say of it.
-use strict;
-use warnings;
+use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
-use IO::Socket::INET;
-use Socket qw(IPPROTO_TCP);
-use Test::More;
 
-need(qw(tcpdump diff taskset));
+need(qw(tcpdump taskset));
 # Local time in here is about noon: no midnight between two lines, and a UTC stamp would show.
 $ENV{TZ} = 'Noon' . ((gmtime)[2] - 12);
 exec pinned($^X, $0) or die "taskset: $!" unless $ENV{PINNED}++;    # also what talks to the servers from here
@@ -23,27 +19,29 @@ my %server_end = (1 => ['recv 0 bytes (end of file)', 'setsockopt TCP_QUICKACK',
     map { $_ => ['setsockopt SO_LINGER {1, 0}', 'close'] } 2, 3);
 
 # The sockets of this network, as "LOCAL REMOTE STATE" with addresses in hex, as /proc/net/tcp has them.
-sub sockets { return map { slurp("/proc/net/$_") =~ /: (\S+ \S+ \w\w) /g } @_ }
+sub sockets (@files) { return map { slurp("/proc/net/$_") =~ /: (\S+ \S+ \w\w) /g } @files }
 
 # How many resets the kernel has counted as TCPAbortOnData, that is as those of a linger.
-sub resets {
+sub resets () {
     my ($names, $numbers) = slurp('/proc/net/netstat') =~ /^TcpExt: (.*)\nTcpExt: (.*)/m;
     my %counted;
     @counted{ split ' ', $names } = split ' ', $numbers;
     return $counted{TCPAbortOnData};
 }
 
-# The time of the first of TEXT's lines that match PATTERN, in seconds of the day.
-sub at {
-    my ($text, $pattern) = @_;
-    my ($h, $m, $s) = $text =~ /^(\d\d):(\d\d):(\d\d\.\d{6}) .*$pattern/m;
-    return defined $s ? $h * 3600 + $m * 60 + $s : fail("a line like $pattern");
+# Whether the first lines to match come in this order, by their times: TEXT => PATTERN, ...
+sub in_order ($title, @lines) {
+    my @at;
+    while (my ($text, $pattern) = splice @lines, 0, 2) {
+        push @at, $text =~ /^(\d\d:\d\d:\d\d\.\d{6}) .*$pattern/m ? $1 : fail("a line like $pattern");
+    }
+    is("@at", join(' ', sort @at), $title);
+    return map { /(\d+):(\d+):(.*)/ ? $1 * 3600 + $2 * 60 + $3 : () } @at;
 }
 
 # ---- the programs as text ------------------------------------------------------------------------
 # Neighbours differ in the head comment, the includes, the number, what close sends, and after "send".
-sub frame {
-    my ($n, $role) = @_;
+sub frame ($n, $role) {
     my ($frame, $lesson) = ('', 0);
     for (split /^/, slurp("sample$n/$role.c") =~ s{\A/\*.*?\*/}{}sr) {
         $lesson = 0 if /^ *(?:\} else|say\("close"\))/;
@@ -60,15 +58,12 @@ for my $role (qw(server client)) {
 
 # ---- run them ------------------------------------------------------------------------------------
 my $recorder = begin_recording('tcp');
-my (%server, %log, %status, %resets, %ports);    # of the clients: what they said, how they ended, ...
-for my $n (1 .. 3) {
-    $server{$n} = start("sample$n/server");
-    eventually(sub { slurp($server{$n}{out}) =~ / listen / });
-    is(steps(slurp($server{$n}{out})), "listen 127.0.0.1:808$n\n", "sample$n: the server says it listens");
-}
+my %server = map { $_ => serve("sample$_/server") } 1 .. 3;
+is(steps(slurp($server{$_}{out})), "listen 127.0.0.1:808$_\n", "sample$_ says that it listens") for 1 .. 3;
 is_deeply([sort(sockets('tcp')), sockets('tcp6')], [map { "0100007F:1F9$_ 00000000:0000 0A" } 1 .. 3],
     'the servers listen on 127.0.0.1 and nowhere else');
 ok(!IO::Socket::INET->new('127.0.0.2:8081') && $!{ECONNREFUSED}, 'another address of this host is refused');
+my (%log, %status, %resets, %ports);    # of the clients: what they said, how they ended, ...
 for my $n (1 .. 3) {
     my $before = resets();
     for my $round (1 .. $rounds{$n}) {
@@ -78,7 +73,7 @@ for my $n (1 .. 3) {
         eventually(sub { $round == (() = slurp($server{$n}{out}) =~ / close$/mg) });
     }
     my $awaited = $n > 1 ? $rounds{$n} : 0;    # each is counted after it is sent
-    eventually(5, sub { ($resets{$n} = resets() - $before) >= $awaited });
+    eventually(sub { ($resets{$n} = resets() - $before) >= $awaited });
     $ports{$n} = [$log{$n} =~ /from 127\.0\.0\.1:(\d+)$/mg];
 }
 my %left = map { $_ => 1 } grep { !/0A$/ } sockets('tcp');
@@ -89,14 +84,14 @@ for my $n (2, 3) {
     my $slow = $slow{$n} = IO::Socket::INET->new("127.0.0.1:808$n") or die "connect: $@";
     setsockopt($slow, IPPROTO_TCP, $TCP_QUICKACK, 0) or die "setsockopt: $!";
     syswrite $slow, 'ABCD';
-    eventually(sub { slurp($server{$n}{out}) =~ /:@{[$slow->sockport]}\n(.*\n)*.* close\n/ });
+    shows($server{$n}, qr/:@{[$slow->sockport]}\n(.*\n)*.* close\n/);
 }
 stop($server{$_}) for 1 .. 3;    # after which all that they have closed is closed
 is(end_recording($recorder), 0, 'tcpdump has dropped nothing');
 
 # ---- what was seen -------------------------------------------------------------------------------
 my @all = packets($recorder->{out});
-my @seen = map { join ' ', map { $_->{is} } @$_ } @all;
+my @seen = conversations($recorder->{out});
 is(shift @seen, '>S <R.', 'nobody answers at the other address');
 is(pop @seen, $wire{$_}, "sample$_: the RST waits for a late ACK of CDEF") for 3, 2;
 is_deeply(\@seen, [map { ($wire{$_}) x $rounds{$_} } 1 .. 3], 'every conversation is exact: ' . @seen);
@@ -121,15 +116,14 @@ for my $n (1 .. 3) {
 
     # Who sends speaks before the packet and who receives after it.
     $server =~ s/\A(?:.*\n)*?(?=.* accept )//;
-    my $mine = join '', map { $_->{line} } @{ $all[{ 1 => 1, 2 => 11, 3 => 21 }->{$n}] };
-    my @steps = (at($client, 'send'), at($mine, "808$n: .*length 4"), at($server, 'recv 4'));
-    is_deeply(\@steps, [sort { $a <=> $b } @steps], "sample$n: ABCD is sent, comes by and is received");
-    @steps = (at($server, 'send'), at($mine, '808\d > .*length 4'), at($client, 'recv 4'));
-    is_deeply(\@steps, [sort { $a <=> $b } @steps], "sample$n: so is CDEF");
-    @steps = $n == 1 ? (at($client, 'close'), at($mine, 'Flags \[F'), at($server, 'recv 0'))
-        : (at($server, 'close'), at($mine, 'Flags \[R'), at($client, $n == 2 ? 'ECONNRESET' : 'recv 4'));
-    is_deeply(\@steps, [sort { $a <=> $b } @steps], "sample$n: so is the end");
+    my $wire = join '', map { $_->{line} } @{ $all[{ 1 => 1, 2 => 11, 3 => 21 }->{$n}] };
+    my @at = in_order("sample$n: ABCD is sent, comes by and is received",
+        $client => 'send', $wire => "808$n: .*length 4", $server => 'recv 4');
+    push @at, in_order("sample$n: so is CDEF",
+        $server => 'send', $wire => '808\d > .*length 4', $client => 'recv 4');
+    in_order("sample$n: the end", $n == 1 ? ($client => 'close', $wire => 'Flags \[F', $server => 'recv 0')
+        : ($server => 'close', $wire => 'Flags \[R', $client => $n == 2 ? 'ECONNRESET' : 'recv 4'));
+    cmp_ok($at[5] - $at[0], '>', 2.99, 'sample3: the client reads after 3 s') if $n == 3;
 }
-cmp_ok(at($log{3}, 'recv 4') - at($log{3}, 'send'), '>', 2.99, 'sample3: the client reads after 3 s');
 like($log{1}, qr/^1[1-3]:/, 'the times are local time');
 done_testing;
