@@ -1,8 +1,6 @@
 # Does what the reader of a Markdown file would do: every command, in a lab; see guide.t.
 package Guide;
-use strict;
-use warnings;
-use File::Temp 'tempdir';
+use v5.36;
 use Storable qw(store retrieve);
 use Lab;
 
@@ -13,8 +11,7 @@ alarm 900;    # against hanging only
 # The page as { text, problems, commands (their text), units, outputs }. A unit is what stands under one
 # heading: { name, text (of its blocks), prose, blocks }; its blocks share a copy of the project and a lab.
 # A block is commands, or a patch; an output belongs to the terminal {t} of the block {of}.
-sub parse {
-    my ($file, $text) = @_;
+sub parse ($file, $text) {
     my %page = (file => $file, text => $text, commands => '', map { $_ => [] } qw(problems units outputs));
     my ($line, $unit) = 1;
     while ($text =~ /\G(?:(<!-- test: ([^\n]*) -->\n)?( *)```(\w*)\n(.*?)^\3```\n|([^\n]*\n))/gms) {
@@ -34,8 +31,7 @@ sub parse {
 }
 
 # Adds a block to UNIT: commands, a patch, or the output of the commands before it. Returns what is wrong.
-sub block {
-    my ($page, $unit, $lang, $body, $marker, $line) = @_;
+sub block ($page, $unit, $lang, $body, $marker, $line) {
     my $last = $unit->{blocks}[-1];
     my $block = { line => $line, body => $body, lang => $lang, outputs => [], terminals => [] };
     $unit->{text} .= $body;
@@ -44,7 +40,7 @@ sub block {
         return if $marker =~ /^not run, ./;
         $marker =~ /^(?:exit (\d+)|needs (\w+))?$/ or return "unknown marker '$marker'";
         $block->{status} = $1 // 0;
-        $block->{skip} = "$2 is not installed" if $2 && !grep { -x "$_/$2" } split /:/, $ENV{PATH};
+        $block->{skip} = "$2 is not installed" if $2 && !which($2);
         $block->{terminals} = [grep { /^[^#\s]/m } split /^(?=# ターミナル)/m, $body];
         # Live is a capture, and what the next blocks make of it; without a lab, it is not there.
         $block->{live} = $body =~ /tcpdump [^|]*-i |capture\.sh|lab\.sh|\/client|\bss |make demo/ ||
@@ -67,8 +63,7 @@ sub block {
 # ---- doing it ------------------------------------------------------------------------------------
 # Does the UNITS, ten at a time, each in a copy of PROJECT and in a lab of its own; all on one CPU, for two
 # might swap two packets. Returns, by a block's key, a list of { out, status }, one for each terminal.
-sub run_units {
-    my ($project, @units) = @_;
+sub run_units ($project, @units) {
     my $dir = tempdir(CLEANUP => 1);
     my $n = 0;
     my $slow = qr/sample3|lose-rst/;    # they begin first
@@ -76,14 +71,13 @@ sub run_units {
     my @command = ($^X, "-I$Lab::root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir);
     unshift @command, "$Lab::root/scripts/lab.sh" if !$no_lab;
     my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n, @command));
-    stop($pool, '0');
+    stop($pool, 0);
     print STDERR slurp($pool->{err});
     return map { -e "$dir/$_.out" ? %{ retrieve("$dir/$_.out") } : () } 1 .. $n;
 }
 
 # In the lab: does the blocks of unit N in DIR, one after another.
-sub do_unit {
-    my ($dir, $n) = @_;
+sub do_unit ($dir, $n) {
     my ($project, $unit, $patch, %results) = @{ retrieve("$dir/$n") };
     local $SIG{PIPE} = 'IGNORE';    # Ctrl-C for a terminal that has just ended
     system('cp', '-a', $project, "$dir/$n.copy") == 0 && chdir "$dir/$n.copy" or die "no copy\n";
@@ -99,8 +93,7 @@ sub do_unit {
 
 # Does the SCRIPTS of BLOCK as its reader would, each in a terminal: captures first, then the sample that they
 # are about (if the block does not start it itself), and Ctrl-C when the packets have been seen.
-sub do_block {
-    my ($block, @scripts) = @_;
+sub do_block ($block, @scripts) {
     my (@terminals, %samples);
     for my $script (@scripts) {
         my $out = tempdir(CLEANUP => 1) . '/out';
@@ -116,30 +109,28 @@ sub do_block {
             /^(?!scripts\/lab)[^#\n]*(?:tcpdump [^|\n]*-i |capture\.sh (?!.*--run))/m;
         @samples{ $script =~ /(?:port 808|sample)([123])/g } = () if $terminal->{captures};
         my $ready = $terminal->{captures} || $terminal->{serves};
-        eventually(120, sub { over($terminal) || $ready && slurp($out) =~ /listening on|ready:| listen / });
+        eventually(sub { over($terminal) || $ready && slurp($out) =~ /listening on|ready:| listen / });
     }
     for my $n ("@scripts" =~ /^[^#\n]*\/client/m ? () : sort keys %samples) {
-        my $server = start("./sample$n/server");
-        eventually(120, sub { slurp($server->{out}) =~ / listen / });
-        stop(start("./sample$n/client"), '0');
-        eventually(120, sub { slurp($server->{out}) =~ / close$/m });
+        my $server = serve("./sample$n/server");
+        run("./sample$n/client");
+        shows($server, qr/ close$/m);
         stop($server);
     }
     return [map { end_terminal($terminals[$_], $scripts[$_], $block->{outputs}[$_]) } 0 .. $#terminals];
 }
 
-sub over { return slurp("/proc/$_[0]{pid}/stat") =~ /\) Z / }
+sub over ($terminal) { return slurp("/proc/$terminal->{pid}/stat") =~ /\) Z / }
 
 # Ends TERMINAL; a capture when it has seen the packets that its OUTPUT shows, or its samples send.
-sub end_terminal {
-    my ($terminal, $script, $output) = @_;
+sub end_terminal ($terminal, $script, $output) {
     my $seen = sub { scalar(() = $_[0] =~ /Flags \[/g) };
     my @sent = map { split ' ', $wire{$_} } $script =~ /(?:port 808|capture\.sh.* sample)([123])/g;
     my $packets = $output && $seen->($output->{body}) || @sent;
     if ($terminal->{captures} && $script =~ /^[^#\n]*(?:>| -w )/m && $script !~ /--print/) {
         sleep 2;    # into a file tcpdump writes once a second, and nobody sees it
     } elsif ($terminal->{captures}) {
-        eventually(120, sub { over($terminal) || $seen->(slurp($terminal->{out})) >= $packets });
+        eventually(sub { over($terminal) || $seen->(slurp($terminal->{out})) >= $packets });
     }
     syswrite $terminal->{keys}, "\x03" if !over($terminal);
     my $ended = ended($terminal);
@@ -152,8 +143,8 @@ sub end_terminal {
 
 # ---- comparing -----------------------------------------------------------------------------------
 # What differs from run to run becomes a letter; flags, lengths, data and relative numbers stay.
-sub pattern {
-    local ($_) = @_;
+sub pattern ($text) {
+    local $_ = $text;
     s/\b\d\d:\d\d:\d\d(\.\d+)?/TIME/g;
     s/\b\d{4}-\d\d-\d\d\b/DATE/g;
     s/(127\.0\.0\.1[.:])(?!808\d\b)\d+/$1PORT/g;
@@ -166,8 +157,7 @@ sub pattern {
 
 # What the terminal of OUTPUT really put out, if that is not what the block shows. What tcpdump, tshark and a
 # shell whose job was killed say counts only where the page shows it, and Mermaid's fence is the page's own.
-sub differs {
-    my ($output, $results) = @_;
+sub differs ($output, $results) {
     my $chatter = 'Killed$|reading from|Running as|(?:tcpdump: )?(?:listening on|verbose out|dropped priv)';
     my $is = $results->{ $output->{of}{key} }[$output->{t}]{out} // '';
     $is =~ s/^```.*\n//mg if $output->{lang} eq 'mermaid';
@@ -177,8 +167,7 @@ sub differs {
 }
 
 # What is wrong with UNIT, given the results of doing it.
-sub check {
-    my ($unit, $results) = @_;
+sub check ($unit, $results) {
     my @problems;
     for my $command (grep { !$_->{skip} } @{ $unit->{blocks} }) {
         for my $t (0 .. $#{ $command->{terminals} }) {

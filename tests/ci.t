@@ -1,9 +1,9 @@
 #!/usr/bin/perl
 # .ci/run and the Makefile: what they have to run is run, and its failure is theirs.
-use strict;
-use warnings;
-use File::Temp 'tempdir';
-use Test::More tests => 9;
+use v5.36;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
 my $dir = tempdir(CLEANUP => 1); # with its own PATH, where there is no sudo
 my $clone = "$dir/a clone";
 system("chmod 755 $dir && cp .ci/fresh-root $dir && mkdir '$clone' $dir/bin && cp -r .ci '$clone' &&
@@ -11,21 +11,14 @@ system("chmod 755 $dir && cp .ci/fresh-root $dir && mkdir '$clone' $dir/bin && c
         ln -s \$(command -v \$tool) $dir/bin || exit
     done") == 0 or die;
 
-sub put {
-    my ($file, $text) = @_;
-    open my $out, '>', $file or die "$file: $!";
-    print $out $text and close $out and chmod 0755, $file or die "$file: $!";
-}
-
 # What .ci/run does: COMMAND is in README's first block, make BAD fails, ROOT is the last line of fresh-root.
-sub ci {
-    my ($command, $bad, $root) = @_;
-    put("$clone/README.md", "<!-- the demo, as .ci/run runs it -->\n```sh\nsudo echo ran as root\n" .
+sub ci ($command, $bad, $root) {
+    save("$clone/README.md", "<!-- the demo, as .ci/run runs it -->\n```sh\nsudo echo ran as root\n" .
         "$command\nmake demo\n```\necho ran no\n" .
         "<!-- the tests, as .ci/run runs them -->\n<!-- -->\n```sh\nmake test\n```\n");
-    put("$dir/bin/make", qq(#!/bin/sh\necho "ran \$1, CI=\$CI"\n[ \$1 != test ] || echo 'Files=2, Tests=10,'
+    save("$dir/bin/make", qq(#!/bin/sh\necho "ran \$1, CI=\$CI"\n[ \$1 != test ] || echo 'Files=2, Tests=10,'
     [ \$1 != $bad ] || { [ \$1 = lint ] || echo 'x.t (Wstat: 768 (exited 3) Tests: 5 Failed: 3)'; false; }));
-    put("$clone/.ci/fresh-root", qq(#!/bin/sh\necho "ran \$2 \$(grep -c '^make' "\$3")"\n$root));
+    save("$clone/.ci/fresh-root", qq(#!/bin/sh\necho "ran \$2 \$(grep -c '^make' "\$3")"\n$root));
     my $said = `cd / && env -u CI PATH=$dir/bin bash '$clone/.ci/run' 2>&1 </dev/null`;
     return join ' | ', $? >> 8, $said =~ /^ran (.*)/mg, $said =~ /(.*)\n\z/;
 }
@@ -41,10 +34,11 @@ is(ci('', '-', 'exit 1'), "1 | ${all}10 passed, $n failed, 0 skipped", 'what fai
 is(ci('', 'lint', 'exit 125'), "1 | ${all}10 passed, 1 failed, $n skipped", 'so does lint');
 is(ci('', 'test', 'exit 125'), "1 | $tests | ${roots}7 passed, 3 failed, $n skipped", 'so does a test');
 is(ci('false', '-', 'exit 125'), "1 | as root | ${roots}0 passed, 1 failed, $n skipped", 'so does a command');
-put("$dir/bin/sudo", qq(#!/bin/sh\necho ran sudo\n"\$@"\n));
+save("$dir/bin/sudo", qq(#!/bin/sh\necho ran sudo\n"\$@"\n));
 like(ci('', '-', 'exit 125'), qr/^0 \| sudo \| as root/, 'sudo is used where there is one');
 my @nobody = $> ? () : qw(setpriv --reuid 65534 --regid 65534 --clear-groups);
 my $said = `@nobody $dir/fresh-root trixie C /dev/null 2>&1`;
 is(($? >> 8) . $said =~ tr/\n//, '1251', 'a root that cannot be had: 125 and one line') or diag($said);
 my @made = map { /^(the-compiler|prove)/ } `make -sBn test CC=the-compiler`;
 is("@made", 'the-compiler ' x 6 . 'prove', 'make test builds the programs first');
+done_testing;

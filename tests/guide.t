@@ -11,13 +11,10 @@
 # A marker stands before a block, where the reader does not see it: <!-- test: exit 1 -->, the exit status;
 # needs tshark, left out where that is not installed; output of COMMAND, one that the reader does not see;
 # not run, REASON, for what no test can do: installing, cloning, the tests themselves.
-use strict;
-use warnings;
+use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Encode qw(decode encode);
-use File::Temp 'tempdir';
-use Test::More;
 use Lab;
 use Guide;
 need(qw(tcpdump script git make ss nstat nft taskset));
@@ -29,11 +26,8 @@ $Guide::no_lab = '' if !$?;
 my $dir = tempdir(CLEANUP => 1);
 chmod 0755, $dir;    # tcpdump, once it has dropped to its own user, comes back here to write
 mkdir "$dir/$_" for qw(bin project project/tests);
-my ($sudo) = map { "exec $_" } grep { -x } map { "$_/sudo" } split /:/, $ENV{PATH};    # lab.sh may need it
-open my $fake, '>', "$dir/bin/sudo" or die "sudo: $!";
-print $fake "#!/bin/sh\ncase \$1 in -* | unshare) ", $sudo // '', ' "$@" ;; *) exec "$@" ;; esac', "\n";
-close $fake;
-chmod 0755, "$dir/bin/sudo";
+my $sudo = which('sudo') // '';    # lab.sh may need it
+save("$dir/bin/sudo", "#!/bin/sh\ncase \$1 in -* | unshare) exec $sudo \"\$@\" ;; *) exec \"\$@\" ;; esac\n");
 delete @ENV{qw(MAKELEVEL MFLAGS LANGUAGE), grep { /^GIT_/ } keys %ENV};
 @ENV{qw(PATH TZ LC_ALL TERM SHELL USER MAKEFLAGS)} = ("$dir/bin:$ENV{PATH}:/usr/sbin:/sbin", 'JST-9',
     'C.UTF-8', 'dumb', '/bin/bash', getpwuid($<) // $<, ' -- CFLAGS=-O0');
@@ -52,8 +46,7 @@ sub letters { return join '', map { $letter{$_} // '?' } $_[0] =~ /[A-Z]{3}/g } 
 
 # What is not so in UNIT's prose. A row of a table is about the sample in its first cell, a sentence about the
 # only sample it names; packets are all of them, those from the first FIN or RST on, or what an output counts.
-sub wrong_facts {
-    my ($unit) = @_;
+sub wrong_facts ($unit) {
     my ($head, @wrong);
     for my $line (split /\n/, $unit->{prose}) {
         my @cells = split /\s*\|\s*/, $line =~ /^\|/ ? $line : '';
@@ -80,8 +73,8 @@ sub wrong_facts {
 }
 
 # Whether a COMMAND in the text is wrong: its file, option, setting or target is not there, or it fails.
-sub wrong_command {
-    local ($_) = @_;
+sub wrong_command ($command) {
+    local $_ = $command;
     my @files = map { s{^\./(.*)}{$1.c}r } m{(?<![^ ])((?:\./)?(?:scripts|tests|sample\d)/\S*)}g;
     return 1 if grep { !-e } @files or /sample(?![123N])/;
     return 1 if /(?:^| )make (\w+)/ && slurp('Makefile') !~ /^(?:.* )?$1\b.*:/m;
@@ -95,8 +88,7 @@ sub wrong_command {
 }
 
 # What is wrong with the PAGE beside its blocks.
-sub wrong_text {
-    my ($page) = @_;
+sub wrong_text ($page) {
     my ($guide, @wrong) = $page->{file} =~ /GUIDE/;
     my $prose = join '', map { $_->{prose} } @{ $page->{units} };
     my %anchor = map { encode('UTF-8', '#' . lc =~ s/[^\w\s-]//gr =~ s/\s/-/gr) => 1 }
@@ -183,8 +175,7 @@ my %damage = (    # one for each kind of check; found in every page that has the
     'a word that must not stand there' => sub { s/^## .*\n\K(?=(?:.*\n)*## まとめ)/\nサーバは眠る。\n/m },
     'a package less' => sub { s/apt-get install.*\K nftables//m },
 );
-sub problems {    # all that is wrong with a page
-    my ($page) = @_;
+sub problems ($page) {    # all that is wrong with a page
     my @blocks = map { Guide::check($_, \%results) } @{ $page->{units} };
     return join("\n", @{ $page->{problems} }, wrong_text($page), @blocks) =~ s/^line \d+//gmr;
 }
