@@ -4,7 +4,6 @@ use v5.36;
 use Storable qw(store retrieve);
 use Lab;
 
-our $no_lab = '';    # why there is none
 alarm 900;    # against hanging only
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -42,11 +41,10 @@ sub block ($page, $unit, $lang, $body, $marker, $line) {
         $block->{status} = $1 // 0;
         $block->{skip} = "$2 is not installed" if $2 && !which($2);
         $block->{terminals} = [grep { /^[^#\s]/m } split /^(?=# ターミナル)/m, $body];
-        # Live is a capture, and what the next blocks make of it; without a lab, it is not there.
+        # Live is a capture, and what the next blocks make of it.
         $block->{live} = $body =~ /tcpdump [^|]*-i |capture\.sh|lab\.sh|\/client|\bss |make demo/ ||
             $unit->{live} && $body !~ m{tests/reference};
         $unit->{live} ||= $block->{live};
-        $block->{skip} //= $no_lab if $block->{live} && $no_lab;
     } elsif ($marker || $lang !~ /^(?:text|c|diff|mermaid)$/) {
         return "a block of unknown kind '$lang' $marker";
     } elsif ($lang ne 'diff' || $body !~ /^--- a\//) {
@@ -68,9 +66,8 @@ sub run_units ($project, @units) {
     my $n = 0;
     my $slow = qr/sample3|lose-rst/;    # they begin first
     store [$project, $_], "$dir/" . ++$n for sort { ($b->{key} =~ $slow) <=> ($a->{key} =~ $slow) } @units;
-    my @command = ($^X, "-I$Lab::root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir);
-    unshift @command, "$Lab::root/scripts/lab.sh" if !$no_lab;
-    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n, @command));
+    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n, "$root/scripts/lab.sh", $^X,
+        "-I$root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir));
     stop($pool, 0);
     print STDERR slurp($pool->{err});
     return map { -e "$dir/$_.out" ? %{ retrieve("$dir/$_.out") } : () } 1 .. $n;

@@ -20,7 +20,8 @@ int main(int argc, char **argv)
 
     for (unsigned long rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : 0; rounds > 0; rounds--) {
         const int connection = socket(AF_INET, SOCK_STREAM, 0);
-        if (connect(connection, (const struct sockaddr *)&address, sizeof address) == -1 ||
+        if (connection == -1 ||
+            connect(connection, (const struct sockaddr *)&address, sizeof address) == -1 ||
             send(connection, "ABCD", 4, MSG_NOSIGNAL) != 4 || recv(connection, data, 4, MSG_WAITALL) != 4 ||
             memcmp(data, "CDEF", 4) != 0 || (port != 8081 && recv(connection, data, 1, 0) != -1))
             return 1;

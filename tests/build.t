@@ -1,9 +1,7 @@
 #!/usr/bin/perl
 # make: each compiler builds the six programs without a warning, in C99 to C23, and nothing twice.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 
 need('make');
 delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CFLAGS CPPFLAGS LDFLAGS)};    # of make test

@@ -1,11 +1,9 @@
 #!/usr/bin/perl
 # scripts/capture.sh: what it records, what it refuses, and that nothing of it is left.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 
-need(qw(tcpdump script setsid taskset tee));
+need(qw(tcpdump setsid taskset tee));
 enter_lab();
 my $user = as_user();
 # A clone whose name is an awkward one; where its files go, leftovers show.
@@ -152,14 +150,6 @@ for my $round (1, 2) {
         'with the logs that tee has kept, the ladder draws the calls') if $round == 1;
 }
 is(scalar(() = glob "\Q$dir/my file +(1\E*.pcap"), 2, '-w never overwrites either');
-my $typescript = "$dir/typescript";
-open(my $keys, '|-', 'script', '-qefc', "$capture -w terminal.pcap sample1", $typescript) // die "script: $!";
-$keys->autoflush(1);
-eventually(sub { slurp($typescript) =~ /ready/ });
-print $keys "\cC";
-eventually(sub { slurp($typescript) =~ /no packets came/ });
-close $keys;
-like(slurp($typescript), qr/\n\r?capture\.sh: not a/, "on a terminal, ^C does not stand before our line");
 
 # Two at once for the same name: each keeps its recording.
 my @two = map { ready('sample2') } 1, 2;

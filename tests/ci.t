@@ -1,9 +1,7 @@
 #!/usr/bin/perl
 # .ci/run and the Makefile: what they have to run is run, and its failure is theirs.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 my $dir = tempdir(CLEANUP => 1); # with its own PATH, where there is no sudo
 my $clone = "$dir/a clone";
 system("chmod 755 $dir && cp .ci/fresh-root $dir && mkdir '$clone' $dir/bin && cp -r .ci '$clone' &&

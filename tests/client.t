@@ -1,9 +1,7 @@
 #!/usr/bin/perl
 # Clients and bad servers: each client says what it met, names the way out, and never waits for ever.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 use Fcntl qw(F_SETFD F_SETFL O_NONBLOCK);
 
 enter_lab();

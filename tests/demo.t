@@ -1,9 +1,7 @@
 #!/usr/bin/perl
 # make demo in a fresh copy: as root, as an ordinary user, and on lo where no private network is to be had.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 
 need(qw(tcpdump make setpriv));
 private_network();

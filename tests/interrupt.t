@@ -2,9 +2,7 @@
 # capture.sh and lab.sh, ended at random moments by a signal to them or, as from a terminal, to their whole
 # process group, leave nothing behind. MOMENTS=50 for more than the few of every day; SEED=1 repeats them.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 
 my ($moments, $seed) = ($ENV{MOMENTS} // 8, $ENV{SEED} // $$);
 alarm 600 + 5 * $moments;

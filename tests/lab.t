@@ -1,18 +1,16 @@
 #!/usr/bin/perl
 # scripts/lab.sh: a private network around a command, and nothing else between it and its caller.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 
 need(qw(tcpdump unshare ip script setpriv));
+private_network();
 my $user = as_user();
 my @nobody = qw(setpriv --reuid=65534 --regid=65534 --clear-groups);
 if ($> == 0 && system("@nobody unshare --user --map-current-user --net true 2>/dev/null") == 0) {
     is((run(@nobody, 'scripts/lab.sh', 'tcpdump', '-i', 'lo', '-L'))[0], 0,
         'where users may have namespaces they have a lab, in which tcpdump may capture');
 }
-private_network();    # or skip
 my ($lab, $dir) = ("$root/scripts/lab.sh", tempdir(CLEANUP => 1));
 my ($here, $path, $nft) = ("$dir/a place +(", $ENV{PATH}, which('nft'));
 chmod 0755, $dir;

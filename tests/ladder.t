@@ -1,9 +1,7 @@
 #!/usr/bin/perl
 # scripts/ladder.sh: golden ladders of the reference recordings, every special case, and ss as judge.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 use Encode 'decode';
 use IO::Socket::IP;
 use Socket qw(inet_pton AF_INET6);

@@ -1,9 +1,7 @@
 #!/usr/bin/perl
 # Servers and bad peers: each is told what it did in one line, and the next peer is served.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 
 enter_lab();
 $SIG{PIPE} = 'IGNORE';

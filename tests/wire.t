@@ -1,9 +1,7 @@
 #!/usr/bin/perl
 # What each sample puts on the wire, what it leaves in the kernel, and what its programs say of it.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
-use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab;
 
 need(qw(tcpdump taskset));
 # Local time in here is about noon: no midnight between two lines, and a UTC stamp would show.
