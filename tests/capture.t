@@ -58,11 +58,28 @@ sub listener ($port) {
 # a command that stands before the real one, once $dir/bin is in PATH
 sub shim ($name, $text) { return save("$dir/bin/$name", "#!/bin/sh\n$text\n") }
 
+# Records sampleN in a LAB, whose tcpdump gets no time from AFTER seconds of the client's life until half a
+# second after its end.
+sub beside_sleeping_tcpdump ($n, $after, @lab) {
+    my $place = "$dir/sleeping$n";
+    mkdir $_ or die "mkdir $_: $!" for $place, "$place/bin";
+    system('cp', '-R', glob('sample?'), 'scripts', $place) == 0 or die 'cp';
+    rename "$place/sample$n/client", "$place/sample$n/client.real" or die "rename: $!";
+    save("$place/bin/tcpdump", "#!/bin/sh\ncase \"\$*\" in *' -w '*) echo \$\$ >'$place/pid' ;; esac
+        exec " . which('tcpdump') . ' "$@"');
+    save("$place/sample$n/client", "#!/bin/sh\n\"\$0.real\" & $after\nread -r pid <'$place/pid'\n" .
+        'kill -STOP $pid; wait $!; s=$?; (sleep 0.5; kill -CONT $pid) >/dev/null 2>&1 & exit $s');
+    local $ENV{PATH} = "$place/bin:$path";
+    return start(@lab, "$place/$capture", '--run', '-w', "sleeping$n.pcap", "sample$n");
+}
+
 # ---- the slow ones, in networks of their own, while the rest goes on -----------------------------
 my %slow = map { my ($name, @arguments) = @$_; $name => start('setsid', 'scripts/lab.sh', @arguments) }
     ['all', $capture, '--run', 'all'], ['sample3', $capture, '--run', 'sample3'],
     ['interrupted', $capture, '--run', '-w', 'interrupted.pcap', 'sample3'],
     $nft ? ['lost', '--lose-rst', $capture, '--run', '-w', 'lost.pcap', 'sample2'] : ();
+$slow{late} = beside_sleeping_tcpdump(1, '', 'scripts/lab.sh');
+$slow{later} = beside_sleeping_tcpdump(2, 'sleep 2', 'scripts/lab.sh', '--lose-rst') if $nft;
 
 # Looked for at once: the client lives for 3 s.
 ok(eventually(sub { grep { slurp("$_/cmdline") =~ m{\A\Q$tree\E/sample3/client\0\z} &&
@@ -194,7 +211,7 @@ for my $lacks (qw(beginning end)) {
 close $listener;
 ok(!-e 'x.pcap', 'neither has taken the name of a recording');
 
-# A capturing tcpdump that is slow to begin, or killed, or that gets no time.
+# A capturing tcpdump that is slow to begin, or killed.
 shim('tcpdump', "case \"\$*\" in *' -w '*) echo \$\$ \$* >'$dir/tcpdump'
     while [ -e '$dir/wait' ]; do sleep 0.1; done ;; esac; exec " . which('tcpdump') . ' "$@"');
 save("$dir/wait", '');
@@ -210,24 +227,6 @@ converse(1);
 shows($killed, qr/\A(?:.*\n){11}\z/);
 slurp("$dir/tcpdump") =~ /^(\d+)/ ? kill('KILL', $1) : fail('the shim was started');
 like(finished($killed), qr/^1 .*: not a complete .*: tcpdump: .*\n\z/, 'one that is killed is an error');
-
-# A client beside which tcpdump gets no time, from AFTER seconds until half a second after its end.
-sub beside_sleeping_tcpdump ($n, $after, @command) {
-    my $place = "$dir/sleeping$n";
-    mkdir $place or die "mkdir: $!";
-    system('cp', '-R', glob('sample?'), 'scripts', $place) == 0 or die 'cp';
-    rename "$place/sample$n/client", "$place/sample$n/client.real" or die "rename: $!";
-    save("$place/sample$n/client", "#!/bin/sh\n\"\$0.real\" & $after\nread -r pid rest <'$dir/tcpdump'\n" .
-        'kill -STOP $pid; wait $!; s=$?; (sleep 0.5; kill -CONT $pid) >/dev/null 2>&1 & exit $s');
-    my ($status) = run(@command, "$place/$capture", '--run', '-w', "$place/x.pcap", "sample$n");
-    return "$status " . recorded((glob "$place/x*.pcap")[0] // '');
-}
-is(beside_sleeping_tcpdump(1, ''), "0 $wire{1}", 'packets that tcpdump sees late are waited for');
-SKIP: {
-    skip('nft is not installed', 1) if !$nft;
-    is(beside_sleeping_tcpdump(2, 'sleep 2', "$root/scripts/lab.sh", '--lose-rst'), "1 $wire{2} >F. <R",
-        'so is what follows a RST that was lost');
-}
 $ENV{PATH} = $path;
 like(said('unshare', '--mount', 'sh', '-c', 'mount -t tmpfs -o size=128k tmpfs "$1" || exit
         head -c $2 /dev/zero >"$1/fill" && "$0" --run -w "$1/x.pcap" sample1; echo $?; ls "$1"',
@@ -236,6 +235,8 @@ like(said('unshare', '--mount', 'sh', '-c', 'mount -t tmpfs -o size=128k tmpfs "
 nothing_left('after errors');
 
 # ---- the slow ones -------------------------------------------------------------------------------
+like(finished($slow{late}), qr/^0 /, 'a recording beside a tcpdump that gets no time');
+is(recorded('sleeping1.pcap'), $wire{1}, '... packets that it sees late are waited for');
 like(finished($slow{sample3}), qr/^0 /, '--run sample3 succeeds');
 is(recorded('captures/sample3.pcap'), $wire{3}, '... the whole conversation is recorded');
 is(finished($slow{all}), kept(27, 3, 'captures/all.pcap'), '--run all records all three');
@@ -243,7 +244,9 @@ is(recorded('captures/all.pcap'), join(' | ', @wire{1 .. 3}), '... each is whole
 is(join(' ', map { /all\.(.*)\.log/ } <captures/all.*.log>),
     join(' ', map { ("sample$_.client", "sample$_.server") } 1 .. 3), '... with the lines of all six');
 SKIP: {
-    skip('nft is not installed', 2) if !$nft;
+    skip('nft is not installed', 4) if !$nft;
+    like(finished($slow{later}), qr/^1 /, 'what follows a lost RST may come late');
+    is(recorded('sleeping2.pcap'), "$wire{2} >F. <R", '... and is waited for');
     like(finished($slow{lost}) . slurp($slow{lost}{err}), qr/^1 (?:.*\n)+.*client: recv, not ECONNRESET/,
         'with a lost RST the client is heard, and the status is not 0');
     is(recorded('lost.pcap'), "$wire{2} >F. <R", '... recorded up to the reset that answers the FIN');
