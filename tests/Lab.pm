@@ -4,7 +4,7 @@ package Lab;
 use v5.36;
 use Exporter 'import';
 use Cwd qw(abs_path getcwd);
-use File::Basename qw(basename dirname);
+use File::Basename 'dirname';
 use File::Temp 'tempdir';
 use IO::Socket::INET;
 use POSIX ':sys_wait_h';
@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 our @EXPORT = (qw($root %wire which need skip_or_fail private_network enter_lab build slurp save eventually
     hang_up start stop ended shows serve run said pinned steps packets conversations begin_recording
-    end_recording as_user as_user_ok), qw(getcwd tempdir sleep time IPPROTO_TCP TCP_NODELAY SO_LINGER),
+    end_recording), qw(getcwd tempdir sleep time IPPROTO_TCP TCP_NODELAY SO_LINGER),
     @Test::More::EXPORT, @Socket::EXPORT);
 
 # The packets of each sample: direction seen from the client, flags, length if not 0.
@@ -199,29 +199,5 @@ sub end_recording ($tcpdump) {
     eventually(sub { `tail -c 100 $tcpdump->{out}` =~ /the end, as it were/ });
     stop($tcpdump, 'INT');
     return slurp($tcpdump->{err}) =~ /^(\d+) packets? dropped by kernel/m ? $1 : '?';
-}
-
-# Starts this test file once more as a user who is not root and owns a copy of what it needs; undef if we are
-# such a user already.
-sub as_user () {
-    return if $>;
-    my $tree = tempdir(CLEANUP => 1);
-    system('cp', '-R', glob('sample[123]'), 'scripts', 'tests', $tree) == 0 or die 'cp';
-    system('chown', '-R', '65534:65534', $tree) == 0 or die 'chown';
-    local @ENV{qw(HOME TMPDIR)} = ($tree, '/tmp');
-    delete local $ENV{IN_LAB};
-    return start(qw(setpriv --reuid 65534 --regid 65534 --clear-groups), "$tree/tests/" . basename $0);
-}
-
-# What as_user() started must pass as well.
-sub as_user_ok ($process) {
-    return if !$process;
-    my $status = stop($process, 0);
-    my ($out, $err) = map { slurp($process->{$_}) } qw(out err);
-  SKIP: {
-        skip("as an ordinary user: $1", 1) if $out =~ /^1\.\.0 # SKIP (.*)/;
-        ok($status == 0 && $out =~ /^1\.\.\d+$/m, 'all this holds for an ordinary user, too')
-            or diag(join "\n", $err, "status $status", $out =~ /^((?:not ok|Bail out).*)/mg);
-    }
 }
 1;

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # The clients that no server wants do not hurt the servers: as they are built, with ASan and UBSan, and under
-# valgrind.
+# valgrind, which have nothing to report of the clients either.
 # ROUNDS=10000 for more than the few hundred of every day; SEED=1 repeats a run.
 use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab;
@@ -8,10 +8,11 @@ use FindBin; use lib $FindBin::Bin; use Lab;
 my ($rounds, $seed) = ($ENV{ROUNDS} // 200, $ENV{SEED} // $$);
 # A kernel that randomizes more bits than an older ASan knows of makes it fail at its start.
 my @steady = system('setarch -R true 2>/dev/null') ? () : ('setarch', '-R');
-my %under = (plain => [], asan => \@steady, valgrind => [qw(valgrind -q --error-exitcode=99)]);
+my @valgrind = qw(valgrind -q --leak-check=full --error-exitcode=99);
+my %under = (plain => [], asan => \@steady, valgrind => \@valgrind);
 
-sub command ($build, $n) {
-    return (@{ $under{$build} }, $build eq 'asan' ? "tests/bin/asan-sample$n" : "sample$n/server");
+sub command ($build, $n, $role = 'server') {
+    return (@{ $under{$build} }, $build eq 'asan' ? "tests/bin/asan-sample$n-$role" : "sample$n/$role");
 }
 sub descriptors ($process) { return scalar(() = glob "/proc/$process->{pid}/fd/*") }
 sub dial ($n) {
@@ -97,8 +98,8 @@ enter_lab();
 alarm 600 + 3 * $rounds;
 diag("hostile rounds with SEED=$seed") if $ENV{ROUNDS};
 my %why;
-for my $n (1 .. 3) {
-    build("asan-sample$n", "sample$n/server.c", '-fsanitize=address,undefined', '-fno-sanitize-recover=all')
+for my $program (map { ("sample$_/server", "sample$_/client") } 1 .. 3) {
+    build("asan-$program" =~ tr/\//-/r, "$program.c", '-fsanitize=address,undefined', '-fno-sanitize-recover=all')
         or $why{asan} = 'no sanitizers for this compiler';
 }
 $why{asan} //= 'sanitizers do not run here' if grep { (run(command('asan', 1), 'x'))[0] != 2 } 1 .. 5;
@@ -110,4 +111,11 @@ for my $build (qw(plain asan valgrind)) {
         servers($build);
     }
 }
+# The clients have their bad servers in client.t.
+my @servers = map { serve("sample$_/server") } 1 .. 3;
+my %client;
+for my $build (grep { !$why{$_} } qw(asan valgrind)) {
+    $client{"$build: sample$_"} = start(command($build, $_, 'client')) for 1 .. 3;
+}
+is(ended($client{$_}) . slurp($client{$_}{err}), '0', "$_ client: no report") for sort keys %client;
 done_testing;
