@@ -3,7 +3,7 @@
 use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab;
 
-need(qw(tcpdump setsid taskset tee));
+need(qw(tcpdump setsid taskset tee nft));
 enter_lab();
 # A clone whose name is an awkward one; where its files go, leftovers show.
 my $dir = tempdir(CLEANUP => 1);
@@ -75,9 +75,9 @@ sub beside_sleeping_tcpdump ($n, $after, @lab) {
 my %slow = map { my ($name, @arguments) = @$_; $name => start('setsid', 'scripts/lab.sh', @arguments) }
     ['all', $capture, '--run', 'all'], ['sample3', $capture, '--run', 'sample3'],
     ['interrupted', $capture, '--run', '-w', 'interrupted.pcap', 'sample3'],
-    $nft ? ['lost', '--lose-rst', $capture, '--run', '-w', 'lost.pcap', 'sample2'] : ();
+    ['lost', '--lose-rst', $capture, '--run', '-w', 'lost.pcap', 'sample2'];
 $slow{late} = beside_sleeping_tcpdump(1, '', 'scripts/lab.sh');
-$slow{later} = beside_sleeping_tcpdump(2, 'sleep 2', 'scripts/lab.sh', '--lose-rst') if $nft;
+$slow{later} = beside_sleeping_tcpdump(2, 'sleep 2', 'scripts/lab.sh', '--lose-rst');
 
 # Looked for at once: the client lives for 3 s.
 ok(eventually(sub { grep { slurp("$_/cmdline") =~ m{\A\Q$tree\E/sample3/client\0\z} &&
@@ -140,15 +140,12 @@ like(`cd / && $next`, qr/client closed after 11 packets/,
 my @old = grep { /\.\d{8}-\d{6}(?:-\d)?\.pcap$/ } glob 'captures/sample1.*';
 is(recorded('captures/sample1.pcap', @old), "$wire{1} | $wire{1}", 'the older recording is kept as well');
 is(slurp($old[0] =~ s/pcap$/client.log/r), $log, '... with its lines');
-SKIP: {
-    skip('nft is not installed', 1) if !$nft;
-    system "$nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }
-        add rule inet t i tcp dport 8082 reject with tcp reset'";
-    like(said($capture, '--run', '-w', 'refused.pcap', 'sample2'),
-        qr/^1 (?:.*\n)+capture\.sh: sample2 client: connect .*: Connection refused\n.* 2 packets.* kept as /,
-        'a client that was refused: its words, the recording, and status 1');
-    system "$nft delete table inet t";
-}
+system "$nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }
+    add rule inet t i tcp dport 8082 reject with tcp reset'";
+like(said($capture, '--run', '-w', 'refused.pcap', 'sample2'),
+    qr/^1 (?:.*\n)+capture\.sh: sample2 client: connect .*: Connection refused\n.* 2 packets.* kept as /,
+    'a client that was refused: its words, the recording, and status 1');
+system "$nft delete table inet t";
 
 # ---- by hand: it prints while it records, until Ctrl-C -------------------------------------------
 my $awkward = "$dir/my file +(1.pcap";
@@ -241,12 +238,9 @@ is(finished($slow{all}), kept(27, 3, 'captures/all.pcap'), '--run all records al
 is(recorded('captures/all.pcap'), join(' | ', @wire{1 .. 3}), '... each is whole, in their order');
 is(join(' ', map { /all\.(.*)\.log/ } <captures/all.*.log>),
     join(' ', map { ("sample$_.client", "sample$_.server") } 1 .. 3), '... with the lines of all six');
-SKIP: {
-    skip('nft is not installed', 4) if !$nft;
-    like(finished($slow{later}), qr/^1 /, 'what follows a lost RST may come late');
-    is(recorded('sleeping2.pcap'), "$wire{2} >F. <R", '... and is waited for');
-    like(finished($slow{lost}) . slurp($slow{lost}{err}), qr/^1 (?:.*\n)+.*client: recv, not ECONNRESET/,
-        'with a lost RST the client is heard, and the status is not 0');
-    is(recorded('lost.pcap'), "$wire{2} >F. <R", '... recorded up to the reset that answers the FIN');
-}
+like(finished($slow{lost}) . slurp($slow{lost}{err}), qr/^1 (?:.*\n)+.*client: recv, not ECONNRESET/,
+    'with a lost RST the client is heard, and the status is not 0');
+is(recorded('lost.pcap'), "$wire{2} >F. <R", '... recorded up to the reset that answers the FIN');
+like(finished($slow{later}), qr/^1 /, '... also beside a tcpdump that gets no time');
+is(recorded('sleeping2.pcap'), "$wire{2} >F. <R", '... what it sees late is waited for');
 done_testing;

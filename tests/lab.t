@@ -3,7 +3,7 @@
 use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab;
 
-need(qw(tcpdump unshare ip script setpriv));
+need(qw(tcpdump unshare ip script setpriv nft));
 private_network();
 my @nobody = qw(setpriv --reuid=65534 --regid=65534 --clear-groups);
 if ($> == 0 && system("@nobody unshare --user --map-current-user --net true 2>/dev/null") == 0) {
@@ -11,7 +11,7 @@ if ($> == 0 && system("@nobody unshare --user --map-current-user --net true 2>/d
         'where users may have namespaces they have a lab, in which tcpdump may capture');
 }
 my ($lab, $dir) = ("$root/scripts/lab.sh", tempdir(CLEANUP => 1));
-my ($here, $path, $nft) = ("$dir/a place +(", $ENV{PATH}, which('nft'));
+my ($here, $path) = ("$dir/a place +(", $ENV{PATH});
 chmod 0755, $dir;
 mkdir $_ or die "mkdir $_: $!" for $here, "$dir/bin";
 chdir $here or die "chdir: $!";
@@ -21,7 +21,7 @@ sub shim ($name, $text) { return save("$dir/bin/$name", "#!/bin/sh\n$text\n") }
 # ---- without a lab: one line, status 125 ---------------------------------------------------------
 my $usage = '(usage: scripts/lab.sh [--lose-rst] COMMAND [ARGUMENT...])';
 is(said($lab, @$_), '125 lab.sh: ' . ($_->[1] ? '--fast' : 'no command') . " $usage\n", "'@$_': the usage")
-    for [], [''], ['--fast', 'true'], $nft ? ['--lose-rst'] : ();
+    for [], [''], ['--fast', 'true'], ['--lose-rst'];
 symlink which($_), "$dir/bin/$_" or die for qw(sh id tr sed env true);
 $ENV{PATH} = "$dir/bin";
 is(said($lab, 'true'), "125 lab.sh: unshare: not found (sudo apt-get install util-linux)\n",
@@ -35,7 +35,7 @@ like(said($lab, 'sh', '-c', 'echo ran'),
 my $by_sudo = $> && system('/usr/bin/unshare --user --map-current-user --net true 2>/dev/null') != 0;
 unlink "$dir/bin/unshare", "$dir/bin/sudo";
 $ENV{PATH} = "$dir/bin:$path";
-if ($nft && !$by_sudo) {
+if (!$by_sudo) {
     my $refuses = shim('nft', 'exit 1');
     is(join(' ', (run($lab, '--lose-rst', 'echo', 'ran'))[0, 1]), '125 ', 'a rule that nft refuses: not run');
     unlink $refuses;
@@ -75,24 +75,20 @@ run($lab, @perl, 'my $all = begin_recording("tcp"); IO::Socket::INET->new("127.0
     end_recording($all); rename $all->{out}, shift', "$here/lab.pcap");
 is(join('|', conversations('lab.pcap')), '>S <R.', 'tcpdump works in it');
 
-SKIP: {
-    skip 'nft is not installed', 3 unless $nft;
-    # Each of three ports resets with linger, and a closed port refuses. What does the client meet? There is
-    # nothing to wait for: a RST that is lost does not come.
-    my @resets = (@perl, '$SIG{PIPE} = "IGNORE"; for (8081 .. 8083) {
-        my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$_", Listen => 1);
-        my $c = IO::Socket::INET->new("127.0.0.1:$_");
-        hang_up(scalar $l->accept); sleep 0.2; $c->blocking(0);
-        print defined sysread($c, my $x, 1) ? "end" : $!{ECONNRESET} ? "reset" : "nothing";
-        $c->blocking(1); $! = 0; syswrite $c, "x"; sysread $c, $x, 1 if !$!;
-        print $!{ECONNRESET} || $!{EPIPE} ? " R, " : ", " }
-        print IO::Socket::INET->new("127.0.0.1:8084") ? "open" : $!{ECONNREFUSED} ? "refused" : "nothing"');
-    is(said($lab, '--lose-rst', @resets), '0 reset R, nothing R, nothing R, refused',
-        '--lose-rst drops the RST,ACK of samples 2 and 3, and no other RST');
-    is(said($lab, @resets), '0 reset R, reset R, reset R, refused', '... the control: without it, none');
-    local $ENV{PATH} = '/usr/bin:/bin';    # an ordinary user's
-    is(said($lab, '--lose-rst', 'true'), '0 ', 'nft is found in /usr/sbin');
-}
+# Each of three ports resets with linger, and a closed port refuses. What does the client meet? There is
+# nothing to wait for: a RST that is lost does not come.
+my @resets = (@perl, '$SIG{PIPE} = "IGNORE"; for (8081 .. 8083) {
+    my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$_", Listen => 1);
+    my $c = IO::Socket::INET->new("127.0.0.1:$_");
+    hang_up(scalar $l->accept); sleep 0.2; $c->blocking(0);
+    print defined sysread($c, my $x, 1) ? "end" : $!{ECONNRESET} ? "reset" : "nothing";
+    $c->blocking(1); $! = 0; syswrite $c, "x"; sysread $c, $x, 1 if !$!;
+    print $!{ECONNRESET} || $!{EPIPE} ? " R, " : ", " }
+    print IO::Socket::INET->new("127.0.0.1:8084") ? "open" : $!{ECONNREFUSED} ? "refused" : "nothing"');
+is(said($lab, '--lose-rst', @resets), '0 reset R, nothing R, nothing R, refused',
+    '--lose-rst drops the RST,ACK of samples 2 and 3, and no other RST');
+is(said($lab, @resets), '0 reset R, reset R, reset R, refused', '... the control: without it, none');
+is(said('env', 'PATH=/usr/bin:/bin', $lab, '--lose-rst', 'true'), '0 ', 'nft is found in /usr/sbin');
 
 # ---- nothing else changes ------------------------------------------------------------------------
 is(said($lab, 'sh', '-c', "exit $_"), "$_ ", "exit status $_ comes back") for 0, 7, 125, 255;
