@@ -9,7 +9,7 @@ alarm 900;    # against hanging only
 # ---- reading -------------------------------------------------------------------------------------
 # The page as { text, problems, commands (their text), units, outputs }. A unit is what stands under one
 # heading: { name, text (of its blocks), prose, blocks }; its blocks share a copy of the project and a lab.
-# A block is commands, or a patch; an output belongs to the terminal {t} of the block {of}.
+# A block is commands, or a patch; an output belongs to a terminal of the block {of}.
 sub parse ($file, $text) {
     my %page = (file => $file, text => $text, commands => '', map { $_ => [] } qw(problems units outputs));
     my ($line, $unit) = 1;
@@ -17,7 +17,7 @@ sub parse ($file, $text) {
         my ($all, $marker, $indent, $lang, $body, $prose) = ($&, $2 // '', $3, $4, $5, $6);
         $line++ if $1;
         push @{ $page{units} }, $unit = { name => "$file:$line $all" =~ s/\n//r, blocks => [],
-            map { $_ => '' } qw(key text prose) } if !$unit || $all =~ /^#/;
+            map { $_ => '' } qw(text prose) } if !$unit || $all =~ /^#/;
         $unit->{prose} .= $prose // '';
         my @problems = ($prose // '') =~ /^ *(?:```|<!-- test:)/ ? 'no block, or one without an end' : ();
         push @problems, block(\%page, $unit, 'sh', "$1\n", '', $line) if $marker =~ s/^output of (.+)//;
@@ -48,43 +48,41 @@ sub block ($page, $unit, $lang, $body, $marker, $line) {
     } elsif ($marker || $lang !~ /^(?:text|c|diff|mermaid)$/) {
         return "a block of unknown kind '$lang' $marker";
     } elsif ($lang ne 'diff' || $body !~ /^--- a\//) {
-        my $t = $block->{t} = @{ $last->{outputs} // [] };
-        ($block->{of} = $last)->{terminals}[$t] or return 'this output has no command before it';
-        push @{ $page->{outputs} }, $last->{outputs}[$t] = $block;
+        $last && $last->{terminals}[@{ $last->{outputs} }] or return 'this output has no command before it';
+        push @{ $_->{outputs} }, $block for $page, $last;
         return;
     }
-    $block->{key} = $unit->{key} .= "\0$body";
     push @{ $unit->{blocks} }, $block;
     return;
 }
 
 # ---- doing it ------------------------------------------------------------------------------------
 # Does the UNITS, ten at a time, each in a copy of PROJECT and in a lab of its own; all on one CPU, for two
-# might swap two packets. Returns, by a block's key, a list of { out, status }, one for each terminal.
+# might swap two packets. Each block's {did} is then a list of { out, status }, one for each terminal.
 sub run_units ($project, @units) {
     my $dir = tempdir(CLEANUP => 1);
-    my $n = 0;
-    my $slow = qr/sample3|lose-rst/;    # they begin first
-    store [$project, $_], "$dir/" . ++$n for sort { ($b->{key} =~ $slow) <=> ($a->{key} =~ $slow) } @units;
-    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -P 10 -n 1 "$@"', $n, "$root/scripts/lab.sh", $^X,
+    my ($n, $slow) = (0, qr/sample3|lose-rst/);    # they begin first
+    @units = sort { ($b->{text} =~ $slow) <=> ($a->{text} =~ $slow) } @units;
+    store [$project, $_], "$dir/" . ++$n for @units;
+    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -r -P 10 -n 1 "$@"', $n, "$root/scripts/lab.sh", $^X,
         "-I$root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir));
     stop($pool, 0);
     print STDERR slurp($pool->{err});
-    return map { -e "$dir/$_.out" ? %{ retrieve("$dir/$_.out") } : () } 1 .. $n;
+    -e "$dir/$_.out" and $units[$_ - 1]{blocks} = retrieve("$dir/$_.out") for 1 .. $n;
 }
 
 # In the lab: does the blocks of unit N in DIR, one after another.
 sub do_unit ($dir, $n) {
-    my ($project, $unit, $patch, %results) = @{ retrieve("$dir/$n") };
+    my ($project, $unit, $patch) = @{ retrieve("$dir/$n") };
     local $SIG{PIPE} = 'IGNORE';    # Ctrl-C for a terminal that has just ended
     system('cp', '-a', $project, "$dir/$n.copy") == 0 && chdir "$dir/$n.copy" or die "no copy\n";
     for my $block (grep { !$_->{skip} } @{ $unit->{blocks} }) {
         my @scripts = @{ $block->{terminals} };
         $patch = "\ngit apply <<'END' || exit 99\n$block->{body}END\n" if !@scripts;
         undef $patch if $patch && @scripts && $scripts[0] =~ s/^git apply\b.*|^git checkout .*\K|\A/$patch/m;
-        $results{ $block->{key} } = do_block($block, @scripts) if @scripts;
+        $block->{did} = do_block($block, @scripts) if @scripts;
     }
-    store \%results, "$dir/$n.out";
+    store $unit->{blocks}, "$dir/$n.out";
     chdir '/';
 }
 
@@ -152,28 +150,27 @@ sub pattern ($text) {
     return s/ +/ /gr =~ s/ $//mgr;
 }
 
-# What the terminal of OUTPUT really put out, if that is not what the block shows. What tcpdump, tshark and a
-# shell whose job was killed say counts only where the page shows it, and Mermaid's fence is the page's own.
-sub differs ($output, $results) {
+# Whether OUT, what a terminal really put out, is not the OUTPUT of BLOCK. What tcpdump, tshark and a shell
+# whose job was killed say counts only where the page shows it, and Mermaid's fence is the page's own.
+sub differs ($block, $output, $out) {
     my $chatter = 'Killed$|reading from|Running as|(?:tcpdump: )?(?:listening on|verbose out|dropped priv)';
-    my $is = $results->{ $output->{of}{key} }[$output->{t}]{out} // '';
-    $is =~ s/^```.*\n//mg if $output->{lang} eq 'mermaid';
-    $is =~ s/^(?:$chatter).*\n//mg if $output->{body} !~ /^(?:$chatter)/m;
-    my ($same, $shown) = map { $output->{of}{live} ? pattern($_) : $_ } $is, $output->{body};
-    return $same eq $shown ? () : $is;
+    $out =~ s/^```.*\n//mg if $output->{lang} eq 'mermaid';
+    $out =~ s/^(?:$chatter).*\n//mg if $output->{body} !~ /^(?:$chatter)/m;
+    return $block->{live} ? pattern($out) ne pattern($output->{body}) : $out ne $output->{body};
 }
 
-# What is wrong with UNIT, given the results of doing it.
-sub check ($unit, $results) {
+# What is wrong with UNIT, which has been done.
+sub check ($unit) {
     my @problems;
-    for my $command (grep { !$_->{skip} } @{ $unit->{blocks} }) {
-        for my $t (0 .. $#{ $command->{terminals} }) {
-            my $output = $command->{outputs}[$t];
-            my $at = 'line ' . ($output // $command)->{line};
-            my $result = $results->{ $command->{key} }[$t] // { out => '', status => 'not done' };
-            push @problems, "$at: exit status $result->{status}\n$result->{out}"
-                if $result->{status} ne ($t == $#{ $command->{terminals} } ? $command->{status} : 0);
-            push @problems, map { "$at: the output is not this, but\n$_" } differs($output // next, $results);
+    for my $block (grep { !$_->{skip} } @{ $unit->{blocks} }) {
+        for my $t (0 .. $#{ $block->{terminals} }) {
+            my $did = $block->{did}[$t] // { out => '', status => 'not done' };
+            my $output = $block->{outputs}[$t];
+            my $at = 'line ' . ($output // $block)->{line};
+            push @problems, "$at: exit status $did->{status}\n$did->{out}"
+                if $did->{status} ne ($t == $#{ $block->{terminals} } ? $block->{status} : 0);
+            push @problems, "$at: the output is not this, but\n$did->{out}"
+                if $output && differs($block, $output, $did->{out});
         }
     }
     return @problems;
