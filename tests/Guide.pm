@@ -64,8 +64,8 @@ sub run_units ($project, @units) {
     my ($n, $slow) = (0, qr/sample3|lose-rst/);    # they begin first
     @units = sort { ($b->{text} =~ $slow) <=> ($a->{text} =~ $slow) } @units;
     store [$project, $_], "$dir/" . ++$n for @units;
-    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -r -P 10 -n 1 "$@"', $n, "$root/scripts/lab.sh", $^X,
-        "-I$root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir));
+    my $pool = start(pinned('sh', '-c', 'seq "$0" | xargs -r -P 10 -n 1 "$@"', $n, "$root/scripts/lab.sh",
+        $^X, "-I$root/tests", '-MGuide', '-e', 'Guide::do_unit(@ARGV)', $dir));
     stop($pool, 0);
     print STDERR slurp($pool->{err});
     -e "$dir/$_.out" and $units[$_ - 1]{blocks} = retrieve("$dir/$_.out") for 1 .. $n;

@@ -30,14 +30,8 @@ for my $name (sort keys %demo) {
         '... while it waits, samples 1 and 2 are drawn');
     is(ended($demo), 0, '... succeeds') or diag(slurp($demo->{err}));
     my $out = slurp($demo->{out});
-    is(join("\n", $out =~ /^(sample\d(?=  )|  \S.*TIME-WAIT: .*)/mg), <<'END' =~ s/\n\z//r, '... and judged');
-sample1
-  client closed after 11 packets: FIN in four packets. TIME-WAIT: client.
-sample2
-  server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.
-sample3
-  server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.
-END
+    is(join(' ', $out =~ /^(sample\d(?=  )|  \w+ \w+(?=.* TIME-WAIT: ))/mg),
+        'sample1   client closed sample2   server reset sample3   server reset', '... draws and judges all');
     like($out, qr/RST, ACK .*CLOSED\n   \S+ .*\d s .*\n${one}.*"CDEF" .*\n${one}.*ECONN.*\n${one}.*close/,
         '... sample3 reads long after the RST');
     is(() = $out =~ /$one.*setsockopt/g, 3, '... and each lesson of the servers stands in it');

@@ -44,27 +44,19 @@ sub letters { return join '', map { $letter{$_} // '?' } $_[0] =~ /[A-Z]{3}/g } 
 # What is not so in UNIT's prose. A row of a table is about the sample in its first cell, a sentence about the
 # only sample it names; packets are all of them, those from the first FIN or RST on, or what an output counts.
 sub wrong_facts ($unit) {
-    my ($head, @wrong);
-    for my $line (split /\n/, $unit->{prose}) {
-        my @cells = split /\s*\|\s*/, $line =~ /^\|/ ? $line : '';
-        $head = @cells ? $head // \@cells : undef;
-        my ($row) = @cells ? $cells[1] =~ /^\W*sample([123])/i : ();
-        for (@cells ? map { "$cells[$_] " . ($head->[$_] // '') } 1 .. $#cells : split /。|[.:] /, $line) {
-            my %named = map { $_ => 1 } $row ? $row : /sample([123])/gi;
-            my ($n, @others) = keys %named or next;
-            my %right = map { scalar(() = /[<>]/g) => 1 } $wire{$n}, $wire{$n} =~ /(.[FR].*)/;
-            push @wrong, grep { !$right{$_} && $unit->{text} !~ /\b$_ packets/ }
-                /(?<![\d.,])(\d+) ?(?:個の)?(?:パケット|packets)/g if !@others;
-        }
-        my $flags = join '', $wire{ $row // next } =~ /[<>]([A-Z.])/g;
-        my $owner = $flags =~ /F/ ? 'クライアント' : 'なし';
-        my $client = slurp("sample$row/client.c");
-        push @wrong, grep { $_ ne "808$row" } $line =~ /\b808\d\b/g;
-        push @wrong, grep { $_ && $client !~ /\bsleep\($_\)/ } $line =~ /(\d+) ?(?:s\b|秒)/g;
-        push @wrong, grep { $flags !~ /$letter{$_}/ } $line =~ /(?<!no )(FIN|RST)/g;
-        push @wrong, grep { $flags =~ /$letter{$_}/ } $line =~ /no (FIN|RST)/g;
-        push @wrong, grep { index($flags, letters($_)) < 0 } $line =~ /([A-Z]{3}(?:(?:, | → )[A-Z]{3})+)/g;
-        push @wrong, grep { $_ ne $owner } map { $head->[$_] eq 'TIME-WAIT' ? $cells[$_] : () } 1 .. $#cells;
+    my @wrong;
+    for ($unit->{prose} =~ /^\|.*/mg, split /\n|。|[.:] /, $unit->{prose} =~ s/^\|.*//mgr) {
+        my %named = map { $_ => 1 } /^\|/ ? /^\|\W*sample([123])/i : /sample([123])/gi;
+        my ($n, @others) = keys %named;
+        next if !$n || @others;
+        my @counts = map { scalar(() = /[<>]/g) } $wire{$n}, $wire{$n} =~ /(.[FR].*)/;
+        my @words = $n == 1 ? ('FIN', 'no RST', 'クライアント') : ('RST', 'no FIN', 'なし', '0');
+        my %right = map { $_ => 1 } "808$n", @counts, @words, slurp("sample$n/client.c") =~ /sleep\((\d)\)/g;
+        push @wrong, grep { defined && !$right{$_} && $unit->{text} !~ /\b$_ packets/ } /^\|/ ?
+            /\b(808\d|(?:no )?(?:FIN|RST)|\d+(?= ?(?:s\b|秒|\|)))|\| (クライアント|サーバー|なし)(?= \|)/g :
+            /(?<![\d.,])(\d+) ?(?:個の)?(?:パケット|packets)/g;
+        my $flags = join '', $wire{$n} =~ /[<>]([A-Z.])/g;
+        push @wrong, grep { index($flags, letters($_)) < 0 } /^\|.*?([A-Z]{3}(?:(?:, | → )[A-Z]{3})+)/;
     }
     return @wrong;
 }

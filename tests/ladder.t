@@ -6,7 +6,7 @@ use Encode 'decode';
 use IO::Socket::IP;
 use Socket qw(inet_pton AF_INET6);
 
-need('tcpdump', 'ss', 'mawk', 'gawk');
+need('tcpdump', 'ss', 'mawk', 'gawk', 'setpriv');
 enter_lab();
 
 my $dir = tempdir(CLEANUP => 1);
@@ -123,12 +123,9 @@ my %bad = ($junk => 'not a recording', $empty => 'empty file', $cut => 'truncate
     "$dir/none" => 'no such file', recording() => 'no packets', recording([1, udp(9, '')]) => 'no TCP');
 like(ladder(1, $_), qr/^ladder\.sh: \Q$_\E: $bad{$_}.* \(.+\)$/m, "$bad{$_}: has a way out") for keys %bad;
 like(ladder(1, (keys %bad), $sample2), qr/server reset it after 8 packets/, '... the next file is drawn');
-SKIP: {
-    skip 'root may read everything', 1 if $> == 0;
-    chmod 0, $junk; # but the lab's user has capabilities
-    like(said(qw(setpriv --ambient-caps -all scripts/ladder.sh), $junk), qr/: may not be read by you \(.+\)$/,
-        'a file that one may not read');
-}
+chmod 0, $junk; # but root, and the lab's user, may read everything
+like(said('setpriv', $> ? '--ambient-caps' : '--bounding-set', '-all', 'scripts/ladder.sh', $junk),
+    qr/: may not be read by you \(.+\)$/, 'a file that one may not read');
 like(ladder(1, $cut), qr/FIN-WAIT-1/, 'what a broken recording holds is still drawn');
 like(ladder(2, @$_), qr/^ladder\.sh: .*usage: /, "usage error: ladder.sh @$_")
     for [], ['--wrong', $cut], [''], ['-'], ['--verdict'], ["$dir/no.log", $cut];

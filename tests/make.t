@@ -1,7 +1,46 @@
 #!/usr/bin/perl
-# .ci/run and the Makefile: what they have to run is run, and its failure is theirs.
+# make: each compiler builds the six programs without a warning, in C99 to C23, and nothing twice. .ci/run: what
+# it has to run is run, and its failure is its own.
 use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab;
+
+need(qw(make gcc clang musl-gcc));
+delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CFLAGS CPPFLAGS LDFLAGS)};    # of make test
+my $tree = tempdir(CLEANUP => 1);
+my @programs = map { ("sample$_/client", "sample$_/server") } 1 .. 3;
+system('cp', '-R', 'Makefile', glob('sample[123]'), $tree) == 0 or die 'cp';
+sub make (@arguments) { return run('make', '-j4', '-C', $tree, @arguments) }
+sub built () { return join ' ', grep { -e "$tree/$_" } @programs }
+
+make('clean');
+is(built(), '', 'make clean removes the programs');
+make('sample1');
+is(built(), 'sample1/client sample1/server', 'make sample1 builds sample1');
+for my $cc (qw(gcc clang musl-gcc), which('tcc') // ()) {
+    for my $cflags ('-O2 -g', '-std=c99 -pedantic -O2', '-std=c2x') {
+        my ($status, undef, $err) = make('-B', "CC=$cc", "CFLAGS=$cflags");
+        is("$status $err", '0 ', "$cc $cflags builds without a warning");
+        is(said('timeout', 60, "$tree/$_", ''), "2 : unexpected argument (usage: ./$_)\n",
+            "and $_ runs: an argument is met with the usage and status 2") for @programs;
+    }
+}
+is((make('-q'))[0], 0, 'a second make does nothing');
+utime time + 5, time + 5, "$tree/sample2/server.c";
+is(join(' ', (make('-n'))[1] =~ / -o (\S+)/g), 'sample2/server', 'one changed file is one program');
+my $flags = (make(qw(-n -B CPPFLAGS=-DA CFLAGS=-O1 LDFLAGS=-g)))[1];
+like($flags, qr/ -DA -O1 -g -o /, 'CPPFLAGS, CFLAGS and LDFLAGS are honoured');
+
+is(join(' ', map { /^(the-compiler|prove)/ } `make -sBn test CC=the-compiler`), 'the-compiler ' x 6 . 'prove',
+    'make test builds the programs first');
+
+# A platform without TCP_QUICKACK.
+mkdir $_ or die for "$tree/include", "$tree/include/netinet";
+save("$tree/include/netinet/tcp.h", "#include_next <netinet/tcp.h>\n#undef TCP_QUICKACK\n");
+my ($status, undef, $err) = make('-B', "CPPFLAGS=-isystem $tree/include", 'sample1');
+is("$status $err", '0 ', 'without TCP_QUICKACK it still compiles');
+unlike(slurp("$tree/sample1/server"), qr/TCP_QUICKACK/, 'and does not speak of it');
+
+# ---- .ci/run -------------------------------------------------------------------------------------
 my $dir = tempdir(CLEANUP => 1); # with its own PATH, where there is no sudo
 my $clone = "$dir/a clone";
 system("chmod 755 $dir && cp .ci/fresh-root $dir && mkdir '$clone' $dir/bin && cp -r .ci '$clone' &&
@@ -37,6 +76,4 @@ like(ci('', '-', 'exit 125'), qr/^0 \| sudo \| as root/, 'sudo is used where the
 my @nobody = $> ? () : qw(setpriv --reuid 65534 --regid 65534 --clear-groups);
 my $said = `@nobody $dir/fresh-root trixie C /dev/null 2>&1`;
 is(($? >> 8) . $said =~ tr/\n//, '1251', 'a root that cannot be had: 125 and one line') or diag($said);
-my @made = map { /^(the-compiler|prove)/ } `make -sBn test CC=the-compiler`;
-is("@made", 'the-compiler ' x 6 . 'prove', 'make test builds the programs first');
 done_testing;
