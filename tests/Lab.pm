@@ -8,12 +8,12 @@ use File::Basename 'dirname';
 use File::Temp 'tempdir';
 use IO::Socket::INET;
 use POSIX ':sys_wait_h';
-use Socket qw(:DEFAULT IPPROTO_TCP TCP_NODELAY SO_LINGER);
+use Socket qw(:DEFAULT IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER);
 use Test::More;
 use Time::HiRes qw(sleep time);
 our @EXPORT = (qw($root %wire which need skip_or_fail private_network enter_lab build slurp save eventually
     hang_up start stop ended shows serve run said pinned steps packets conversations begin_recording
-    end_recording), qw(getcwd tempdir sleep time IPPROTO_TCP TCP_NODELAY SO_LINGER),
+    end_recording), qw(getcwd tempdir sleep time IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER),
     @Test::More::EXPORT, @Socket::EXPORT);
 
 # The packets of each sample: direction seen from the client, flags, length if not 0.

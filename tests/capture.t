@@ -8,13 +8,11 @@ enter_lab();
 # A clone whose name is an awkward one; where its files go, leftovers show.
 my $dir = tempdir(CLEANUP => 1);
 my $tree = "$dir/a clone +('";
-mkdir $_ or die "mkdir $_: $!" for $tree, map { "$dir/$_" } qw(bin unbuilt tmp directory.pcap);
+mkdir $_ or die "mkdir $_: $!" for $tree, map { "$dir/$_" } qw(bin unbuilt directory.pcap);
 system('cp', '-R', glob('sample[123]'), 'scripts', $tree) == 0 or die 'cp';
 system('cp', '-R', 'scripts', "$dir/unbuilt") == 0 or die 'cp';
-chmod 0555, "$dir/tmp";
 chdir $tree or die "chdir: $!";
 delete $ENV{SUDO_UID};
-$ENV{TMPDIR} = "$dir/tmp";    # it needs none
 my ($path, $nft, $capture) = ($ENV{PATH}, which('nft'), 'scripts/capture.sh');
 
 # ---- helpers -------------------------------------------------------------------------------------

@@ -70,11 +70,10 @@ for my $n (1 .. 3) {
     # A full pipe as stdout holds the client between connect and send, until the server has gone.
     pipe my $from, my $full or die "pipe: $!";
     fcntl $full, F_SETFL, O_NONBLOCK;
-    my $said = '';
     1 while syswrite $full, "\n" x 4096;
-    fcntl $full, F_SETFL, 0;
-    fcntl $full, F_SETFD, 0;    # for the client to inherit
-    my ($client, $peer) = meet($n, $^X, '-e', 'open STDOUT, ">&", shift or die; exec @ARGV', fileno $full);
+    fcntl $full, $_, 0 for F_SETFL, F_SETFD;    # for the client to inherit
+    my @with_full = ($^X, '-e', 'open STDOUT, ">&", shift or die; exec @ARGV', fileno $full);
+    my ($client, $peer, $said) = (meet($n, @with_full), '');
     close $full;
     my $port = sprintf ': 0100007F:%04X ', $peer->peerport;
     shutdown $peer, 1;

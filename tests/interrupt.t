@@ -9,7 +9,6 @@ alarm 600 + 5 * $moments;
 need(qw(tcpdump setsid));
 private_network();
 srand $seed;
-diag("SEED=$seed") if $ENV{MOMENTS};
 my @commands = (['--run', 'sample1'], ['--run', 'sample3'], ['--run', 'all'], ['sample1'], ['sleep', 600]);
 my %whole = map { $_ => 1 } values %wire, '>S <R.';    # the last: a server was killed before its client came
 

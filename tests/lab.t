@@ -68,8 +68,7 @@ my ($status, $out, $err) = run('env', 'PATH=/usr/bin:/bin', $lab, 'sh', '-c',
     'PATH=$PATH:/usr/sbin; ip -br link; ip -4 -br addr; readlink /proc/self/ns/net; cat /proc/net/tcp');
 is("$status $err", '0 ', 'it adds no word of its own, and needs no /usr/sbin in PATH');
 like($out, qr/^lo +\S+ .*<LOOPBACK,UP,LOWER_UP> *\nlo +\S+ +127\.0\.0\.1\/8 *\n/, 'there is lo and no more');
-my $outside = readlink '/proc/self/ns/net';
-unlike($out, qr/\Q$outside\E|^ *\d+: /m, 'the network is not the one outside, and no port is taken');
+unlike($out, qr{\Q@{[readlink '/proc/self/ns/net']}\E|^ *\d+: }m, 'the network is not the one outside, and no port is taken');
 
 # Each of three ports resets with linger, and a closed port refuses. What does the client meet? There is
 # nothing to wait for: a RST that is lost does not come.

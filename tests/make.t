@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# make: each compiler builds the six programs without a warning, in C99 to C23, and nothing twice. .ci/run: what
-# it has to run is run, and its failure is its own.
+# make: each compiler builds the six programs without a warning, in C99 to C23, and nothing twice. .ci/run:
+# what it has to run is run, and its failure is its own.
 use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab;
 

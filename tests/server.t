@@ -5,12 +5,10 @@ use FindBin; use lib $FindBin::Bin; use Lab;
 
 enter_lab();
 $SIG{PIPE} = 'IGNORE';
-my $TCP_QUICKACK = 12;
 
 # A connection to sampleN's server that has sent BYTES.
 sub peer ($n, $bytes) {
     my $peer = IO::Socket::INET->new("127.0.0.1:808$n") // die "connect 808$n: $@";
-    setsockopt $peer, SOL_SOCKET, SO_RCVTIMEO, pack('l!l!', 60, 0) or die "setsockopt: $!";
     syswrite $peer, $bytes;
     return $peer;
 }
@@ -81,7 +79,7 @@ for my $n (1 .. 3) {
     for (1 .. 3) {
         next if $n == 1 || $seconds < 5;
         my $port = ($peer = peer($n, ''))->sockport;
-        setsockopt $peer, IPPROTO_TCP, $TCP_QUICKACK, 0 or die "setsockopt: $!";
+        setsockopt $peer, IPPROTO_TCP, TCP_QUICKACK, 0 or die "setsockopt: $!";
         syswrite $peer, 'ABCD';
         sysread $peer, $answer, 4;
         hang_up($peer);
