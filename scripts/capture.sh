@@ -58,6 +58,7 @@ if [ -z "$file" ]; then
     why=$(mkdir -p -- "${file%/*}" 2>&1) || die "$why"
 fi
 [ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file"
+[ "$file" = "${file##*/}" ] || [ -d "${file%/*}/" ] || die "${file%/*}: no such directory (mkdir makes one)"
 base=${file%.pcap}
 
 # ---- whatever happens, nothing is left running, and no temporary file ----------------------------

@@ -21,8 +21,10 @@ if [ "${1-}" = --lose-rst ]; then
         add rule inet lab in tcp sport { 8082, 8083 } tcp flags == rst|ack counter drop'
     PATH=$PATH:/usr/sbin command -v nft >/dev/null || fail 'nft: not found (sudo apt-get install nftables)'
 fi
+usage='usage: scripts/lab.sh [--lose-rst] COMMAND [ARGUMENT...]'
 case ${1-} in
-'' | -*) fail "${1:-no command} (usage: scripts/lab.sh [--lose-rst] COMMAND [ARGUMENT...])" ;;
+-h | --help) printf '%s\n' "$usage"; exit 0 ;;
+'' | -*) fail "${1:-no command} ($usage)" ;;
 esac
 command -v unshare >/dev/null || fail 'unshare: not found (sudo apt-get install util-linux)'
 

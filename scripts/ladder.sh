@@ -25,8 +25,9 @@ for word in "$@"; do # the recordings go to the end of the list, all else out of
     --verdict) verdict=1 ;;
     -h | --help) printf '%s\n' "$usage"; exit 0 ;;
     '' | -*) bad_usage "'$word': unknown option" ;;
-    *.log) [ -r "$word" ] || bad_usage "$word: no log that can be read"; named="$named
-$(grep -aE "$programs" "$word" || :)" ;;
+    *.log) [ -r "$word" ] || { say "$word: no log that can be read (| tee FILE.log keeps one)"; result=1; }
+        named="$named$(grep -ahsE "$programs" -- "$word" || :)
+" ;;
     *) set -- "$@" "$word" ;;
     esac
 done

@@ -97,7 +97,7 @@ for (
     [2, qr/-w: no file $usage/, '-w', '-', 'sample1'],
     [1, qr/tcpdump: unrecognized option '--nonsense' \(.*/, 'sample1', '--', '--nonsense'],
     [1, qr/sample1 server: bind 127\.0\.0\.1:8081 \(.*\): Address already in use/, '--run', 'sample1'],
-    [1, qr/.*\Q$dir\E\/none\/.*/, '-w', "$dir/none/x.pcap", 'sample1'],
+    [1, qr/\Q$dir\E\/none: no such directory \(.*\)/, '-w', "$dir/none/x.pcap", 'sample1'],
     [1, qr/.*\/proc\/x.*/, '-w', '/proc/x.pcap', 'sample1'],
     [1, qr/.*directory\.pcap: not a regular file/, '-w', "$dir/directory.pcap", 'sample1'],
 ) {
