@@ -4,7 +4,7 @@ use v5.36;
 use Storable qw(store retrieve);
 use Lab;
 
-alarm 900;    # against hanging only
+alarm 3600;    # against hanging only
 
 # ---- reading -------------------------------------------------------------------------------------
 # The page as { text, problems, commands (their text), units, outputs }. A unit is what stands under one
@@ -104,7 +104,7 @@ sub do_block ($block, @scripts) {
             /^(?!scripts\/lab)[^#\n]*(?:tcpdump [^|\n]*-i |capture\.sh (?!.*--run))/m;
         @samples{ $script =~ /(?:port 808|sample)([123])/g } = () if $terminal->{captures};
         my $ready = $terminal->{captures} || $terminal->{serves};
-        eventually(sub { over($terminal) || $ready && slurp($out) =~ /listening on|ready:| listen / });
+        eventually(sub { over($terminal) || $ready && slurp($out) =~ /listening on|ready:| listen / }, 1200);
     }
     for my $n ("@scripts" =~ /^[^#\n]*\/client/m ? () : sort keys %samples) {
         my $server = serve("./sample$n/server");

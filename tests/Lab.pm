@@ -21,10 +21,10 @@ our %wire = (1 => '>S <S. >. >P.4 <. <P.4 >. >F. <. <F. >.', 2 => '>S <S. >. >P.
 $wire{3} = $wire{2};
 our $root = dirname(dirname(abs_path(__FILE__)));
 our %started;          # pid => 1 of what start() began and what has not been seen to end
-our $patience = 120;    # seconds: a limit against hanging, never a measurement
+our $patience = 300;    # seconds: a limit against hanging, never a measurement
 chdir $root or die "chdir $root: $!";
 $SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
-alarm 6 * $patience;
+alarm 4 * $patience;
 
 # Skips the whole file for want of REASON; under CI=true that is a failure.
 sub skip_or_fail ($reason) {

@@ -12,11 +12,8 @@
 # needs tshark, left out where that is not installed; output of COMMAND, one that the reader does not see;
 # not run, REASON, for what no test can do: installing, cloning, the tests themselves.
 use v5.36;
-use FindBin;
-use lib $FindBin::Bin;
+use FindBin; use lib $FindBin::Bin; use Lab; use Guide;
 use Encode qw(decode encode);
-use Lab;
-use Guide;
 need(qw(tcpdump script git make ss nstat nft taskset));
 my @files = qw(TCPDUMP_GUIDE.md README.md);
 private_network();

@@ -56,7 +56,7 @@ sub attack ($n, $rounds, $seed) {
     srand $seed;
     $SIG{PIPE} = 'IGNORE';
     for my $round (1 .. $rounds) {
-        alarm 120;
+        alarm 300;
         my @peers = map { dial($n) } 1 .. (rand 40 < 1 ? 64 : 1);
         talk($_) for @peers;
         recv $peers[0], my $data, 1 + rand 4, MSG_DONTWAIT if rand 4 < 1;
@@ -95,7 +95,7 @@ sub servers ($build) {
 exit attack(@ARGV) if @ARGV;
 need(qw(tcpdump taskset valgrind));
 enter_lab();
-alarm 600 + 3 * $rounds;
+alarm 1200 + 3 * $rounds;
 diag("hostile rounds with SEED=$seed") if $ENV{ROUNDS};
 my $no_asan = '';
 for my $program (map { ("sample$_/server", "sample$_/client") } 1 .. 3) {

@@ -5,7 +5,7 @@ use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab;
 
 my ($moments, $seed) = ($ENV{MOMENTS} // 8, $ENV{SEED} // $$);
-alarm 600 + 5 * $moments;
+alarm 1200 + 5 * $moments;
 need(qw(tcpdump setsid));
 private_network();
 srand $seed;
