@@ -209,7 +209,7 @@ shim('tcpdump', "case \"\$*\" in *' -w '*) echo \$\$ \$* >'$dir/tcpdump'
 save("$dir/wait", '');
 my $early = start('setsid', $capture, '-w', 'early.pcap', 'sample1');
 eventually(sub { -s "$dir/tcpdump" });
-kill 'INT', -$early->{pid};
+kill 'TERM', $early->{pid};    # alone, not its sleep
 unlink "$dir/wait";
 like(finished($early), qr/^1(?:30)? .*interrupted.*\n\z/, 'a signal before it is ready is not forgotten');
 like(slurp("$dir/tcpdump"), qr/^(?=.* --immediate-mode )(?=.* -B \d{5})(?=.* -w - )(?!.* -Z)/,
