@@ -94,9 +94,11 @@ sub serve (@command) {
     return $server;
 }
 
-# Waits until PROCESS has put out what matches PATTERN, on stdout ('out') or stderr ('err').
+# Waits until PROCESS has put out what matches PATTERN, on stdout ('out') or stderr ('err'), or has ended.
 sub shows ($process, $pattern, $where = 'out') {
-    return eventually(sub { slurp($process->{$where}) =~ $pattern });
+    my $over = '';
+    eventually(sub { slurp($process->{$where}) =~ $pattern or $over ||= defined stop($process, 0, WNOHANG) });
+    return !!(slurp($process->{$where}) =~ $pattern);
 }
 
 # Ends PROCESS with SIGNAL (0: waits for its own end); returns its $?.

@@ -109,10 +109,8 @@ nothing_left('after refusals');
 is(join('', <captures/sample1*>), '', 'after refusals: no recording');
 is(said("$dir/unbuilt/$capture", @$_, 'all'), "1 capture.sh: sample1/server: not built (run make first)\n",
     "@$_: unbuilt samples are named with the way out") for [], ['--run'];
-if ($> == 0) {
-    local $ENV{SUDO_UID} = 1000;
-    like(said($capture, 'sample1'), qr/^1 .*: started with sudo: run it as yourself.*\n\z/, 'nor by sudo');
-}
+like(said('env', 'SUDO_UID=1000', $capture, 'sample1'), qr/^1 .*: started with sudo: run it as .*\n\z/, 'by sudo')
+    if $> == 0;
 
 # ---- --run ---------------------------------------------------------------------------------------
 for (['sample1', 11], ['sample2/', 8]) {    # as Tab completes it
@@ -128,9 +126,9 @@ for (['sample1', 11], ['sample2/', 8]) {    # as Tab completes it
     nothing_left("--run $sample");
 }
 my $log = slurp('captures/sample1.client.log');
-chdir '/' or die;
+chdir '/';
 my (undef, $out, $err) = run("$tree/$capture", '--run', 'sample1', '--', '-c', 3, '-tttt', '-S');
-chdir $tree or die;
+chdir $tree;
 like($out, qr/\A(20\d\d-\d\d-\d\d \S+ IP .*\n){3}\z/, "tcpdump's options come after --");
 my ($next) = $err =~ /^capture\.sh: 11 packets.*; next: (.*)$/ or diag $err;
 like(`cd / && $next`, qr/client closed after 11 packets/,
@@ -203,7 +201,11 @@ for my $lacks (qw(beginning end)) {
 close $listener;
 ok(!-e 'x.pcap', 'neither has taken the name of a recording');
 
-# A capturing tcpdump that is slow to begin, or killed.
+# A disk that fills up, as tee says it. A capturing tcpdump that is slow to begin, or killed.
+my $full = shim('tee', "echo 'tee: x: No space left on device' >&2; exec " . which('tee') . ' "$@"');
+like(said($capture, '--run', '-w', 'full.pcap', 'sample1'), qr/^1 (?:.*\n)+.*complete .*: tee: x: No space/,
+    'a disk that fills up makes no recording');
+unlink $full;
 shim('tcpdump', "case \"\$*\" in *' -w '*) echo \$\$ \$* >'$dir/tcpdump'
     while [ -e '$dir/wait' ]; do sleep 0.1; done ;; esac; exec " . which('tcpdump') . ' "$@"');
 save("$dir/wait", '');

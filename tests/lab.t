@@ -102,6 +102,6 @@ for my $signal (qw(HUP INT KILL TERM)) {
     is(said(@with_stdin, $lab, @print), said(@with_stdin, @print),
         'arguments, directory, user, group, stdin and environment are the same');
 }
-($status) = run('script', '-qec', "'$lab' sh -c 'test -t 0 && test -t 1 && test -t 2'", 'typescript');
-is($status, 0, 'so is the terminal');
+is((run('script', '-qec', "'$lab' sh -c 'test -t 0 && test -t 1 && test -t 2'", 'typescript'))[0], 0,
+    'so is the terminal');
 done_testing;

@@ -29,7 +29,6 @@ utime time + 5, time + 5, "$tree/sample2/server.c";
 is(join(' ', (make('-n'))[1] =~ / -o (\S+)/g), 'sample2/server', 'one changed file is one program');
 my $flags = (make(qw(-n -B CPPFLAGS=-DA CFLAGS=-O1 LDFLAGS=-g)))[1];
 like($flags, qr/ -DA -O1 -g -o /, 'CPPFLAGS, CFLAGS and LDFLAGS are honoured');
-
 is(join(' ', map { /^(the-compiler|prove)/ } `make -sBn test CC=the-compiler`), 'the-compiler ' x 6 . 'prove',
     'make test builds the programs first');
 
