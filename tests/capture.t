@@ -109,7 +109,7 @@ nothing_left('after refusals');
 is(join('', <captures/sample1*>), '', 'after refusals: no recording');
 is(said("$dir/unbuilt/$capture", @$_, 'all'), "1 capture.sh: sample1/server: not built (run make first)\n",
     "@$_: unbuilt samples are named with the way out") for [], ['--run'];
-like(said('env', 'SUDO_UID=1000', $capture, 'sample1'), qr/^1 .*: started with sudo: run it as .*\n\z/, 'by sudo')
+like(said('env', 'SUDO_UID=1000', $capture, 'sample1'), qr/^1 .*: started with sudo: .*\n\z/, 'by sudo')
     if $> == 0;
 
 # ---- --run ---------------------------------------------------------------------------------------
