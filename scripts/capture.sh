@@ -137,7 +137,7 @@ else
     where='other terminals' # but where there is only lo, they would be elsewhere
     [ "$(wc -l </proc/net/dev)" -ne 3 ] || where='this private network (all in one: scripts/lab.sh bash)'
     say "ready: start ./$name/server, then ./$name/client, in $where; Ctrl-C ends"
-    wait "$recorder" || true # or for a signal
+    while [ "$signals" -eq 0 ] && alive "$recorder"; do sleep 0.1 || true; done # between two looks
 fi
 stop
 
