@@ -75,7 +75,7 @@ sub servers ($build) {
     my %attack = map { $_ => start($^X, $0, $_, $many, $seed) } 1 .. 3;
     for my $n (1 .. 3) {
         is(stop($attack{$n}, 0), 0, "$build: sample$n survives, and answers good clients between bad ones")
-            or diag(slurp($attack{$n}{err}));
+            or diag("SEED=$seed ", slurp($attack{$n}{err}));
         ok(eventually(sub { descriptors($server{$n}) == $before{$n} }), "$build: sample$n leaks no socket");
     }
     my $recorder = begin_recording('tcp');
