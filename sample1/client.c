@@ -3,6 +3,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,51 +13,110 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Returns what a system call has returned, but ends the program if that is -1: "CALL: REASON". */
-static int check(int result, const char *call)
-{
-    if (result == -1 && (errno == EAGAIN || errno == EINPROGRESS))
-        errno = ETIMEDOUT; /* for 5 s nothing has come: SO_RCVTIMEO, SO_SNDTIMEO */
-    if (result == -1)
-        perror(call), exit(EXIT_FAILURE);
-    return result;
-}
+#define NOT_CDEF "recv, not \"CDEF\" (is that ./sample1/server?)"
 
-/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort. */
-static void say(const char *call)
+static int check(int result, const char *call);
+static void fail(const char *call, const char *reason);
+static ssize_t receive(int connection, char *data, size_t size);
+static void say(const char *step);
+
+/* The conversation with the server, and how it ends. */
+static void converse(int connection)
 {
-    struct timespec now = { 0 };
-    char hms[sizeof "HH:MM:SS"];
-    clock_gettime(CLOCK_REALTIME, &now);
-    strftime(hms, sizeof hms, "%H:%M:%S", localtime_r(&now.tv_sec, &(struct tm){ 0 }));
-    printf("%s.%06ld client %s\n", hms, now.tv_nsec / 1000, call);
-    check(fflush(stdout), "stdout (it takes a line for every step)");
+    char data[4];
+
+    say("send 4 bytes \"ABCD\"");
+    if (send(connection, "ABCD", 4, MSG_NOSIGNAL) == -1)
+        fail("send (is that this sample's server?)", strerror(errno));
+    ssize_t n = receive(connection, data, 4);
+    if (n == -1)
+        fail(NOT_CDEF, strerror(errno));
+    if (n == 0)
+        fail(NOT_CDEF, "end of file");
+    if (memcmp(data, "CDEF", 4) != 0)
+        fail(NOT_CDEF, "other bytes");
+    say("recv 4 bytes \"CDEF\"");
+    say("close");
+    check(close(connection), "close"); /* sends the first FIN */
 }
 
 int main(int argc, char **argv)
 {
-    struct sockaddr_in self, address = { .sin_family = AF_INET, .sin_port = htons(8081),
+    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8081),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t length = sizeof self;
     const struct timeval limit = { .tv_sec = 5 };
-    char data[4], line[64];
+    struct sockaddr_in self;
+    socklen_t length = sizeof self;
+    char line[64];
 
-    if (argc > 1)
-        return fprintf(stderr, "%s: unexpected argument (usage: ./sample1/client)\n", argv[1]), 2;
+    if (argc > 1) {
+        fprintf(stderr, "%s: unexpected argument (usage: ./sample1/client)\n", argv[1]);
+        return 2;
+    }
+    /* Without stdout a socket would get its number, and our lines would go to the server. */
+    check(fcntl(STDOUT_FILENO, F_GETFD), "stdout (it takes a line for every step)");
     const int connection = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
     check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
     check(setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit), "SO_SNDTIMEO");
-    check(connect(connection, (const struct sockaddr *)&address, sizeof address),
-          "connect 127.0.0.1:8081 (start ./sample1/server first)");
+    if (connect(connection, (const struct sockaddr *)&address, sizeof address) == -1) {
+        if (errno == EINPROGRESS)
+            errno = ETIMEDOUT; /* for 5 s nothing has answered the SYN (SO_SNDTIMEO) */
+        fail("connect 127.0.0.1:8081 (start ./sample1/server first)", strerror(errno));
+    }
     check(getsockname(connection, (struct sockaddr *)&self, &length), "getsockname");
     snprintf(line, sizeof line, "connect 127.0.0.1:8081 from 127.0.0.1:%d", ntohs(self.sin_port));
     say(line);
-    say("send 4 bytes \"ABCD\"");
-    check((int)send(connection, "ABCD", 4, MSG_NOSIGNAL), "send (is that ./sample1/server?)");
-    errno = EPROTO; /* the reason, when recv does not fail but brings other bytes, or their end */
-    check(recv(connection, data, 4, MSG_WAITALL) == 4 && memcmp(data, "CDEF", 4) == 0 ? 0 : -1,
-          "recv, not \"CDEF\" (is that ./sample1/server?)");
-    say("recv 4 bytes \"CDEF\"");
-    say("close");
-    check(close(connection), "close"); /* sends the first FIN */
+    converse(connection);
+}
+
+/* Returns what a system call has returned, but ends the program if it failed. */
+static int check(int result, const char *call)
+{
+    if (result < 0)
+        fail(call, strerror(errno));
+    return result;
+}
+
+/* Ends the program: "CALL: REASON". */
+static void fail(const char *call, const char *reason)
+{
+    fprintf(stderr, "%s: %s\n", call, reason);
+    exit(EXIT_FAILURE);
+}
+
+/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 is end of file, -1 an
+ * error: ETIMEDOUT if nothing came for 5 s (SO_RCVTIMEO). Ctrl-Z and fg (EINTR) do not end it. */
+static ssize_t receive(int connection, char *data, size_t size)
+{
+    size_t have = 0;
+
+    while (have < size) {
+        const ssize_t n = recv(connection, data + have, size - have, 0);
+        if (n > 0) {
+            have += (size_t)n;
+        } else if (n == 0) {
+            return 0;
+        } else if (errno == EAGAIN) {
+            errno = ETIMEDOUT;
+            return -1;
+        } else if (errno != EINTR) {
+            return -1;
+        }
+    }
+    return (ssize_t)have;
+}
+
+/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort.
+ * The scripts read the lines of listen, accept and connect. */
+static void say(const char *step)
+{
+    struct timespec now;
+    struct tm local = { 0 };
+    char hms[sizeof "HH:MM:SS"];
+
+    check(clock_gettime(CLOCK_REALTIME, &now), "clock_gettime");
+    localtime_r(&now.tv_sec, &local);
+    strftime(hms, sizeof hms, "%H:%M:%S", &local);
+    check(dprintf(STDOUT_FILENO, "%s.%06ld client %s\n", hms, now.tv_nsec / 1000, step),
+          "stdout (it takes a line for every step)");
 }

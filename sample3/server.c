@@ -3,6 +3,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,65 +15,134 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Returns what a system call has returned, but ends the program if that is -1: "CALL: REASON". */
-static int check(int result, const char *call)
-{
-    if (result == -1)
-        perror(call), exit(EXIT_FAILURE);
-    return result;
-}
+static int check(int result, const char *call);
+static ssize_t receive(int connection, char *data, size_t size);
+static void say(const char *step);
+static void say_unexpected(ssize_t received);
 
-/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort. */
-static void say(const char *call)
+/* The conversation with one client, and how it ends. */
+static void converse(int connection)
 {
-    struct timespec now = { 0 };
-    char hms[sizeof "HH:MM:SS"];
-    clock_gettime(CLOCK_REALTIME, &now);
-    strftime(hms, sizeof hms, "%H:%M:%S", localtime_r(&now.tv_sec, &(struct tm){ 0 }));
-    printf("%s.%06ld server %s\n", hms, now.tv_nsec / 1000, call);
-    check(fflush(stdout), "stdout (it takes a line for every step)");
+    char data[4];
+    ssize_t n = receive(connection, data, 4);
+
+    if (n == 4 && memcmp(data, "ABCD", 4) == 0) {
+        say("recv 4 bytes \"ABCD\"");
+        say("send 4 bytes \"CDEF\"");
+        if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1)
+            perror("send"); /* the client is gone; the next one is served */
+        /* A RST now could cross the client's ACK of "CDEF": wait for that ACK, for 5 s at most.
+         * poll() awaits no event: it takes 1 ms, or less if the client is gone. */
+        struct pollfd client = { .fd = connection };
+        int unacknowledged = 0;
+        for (int ms = 0; ms < 5000; ms++) {
+            check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
+            if (unacknowledged == 0)
+                break;
+            if (poll(&client, 1, 1) != 0)
+                break;
+        }
+        /* With {1, 0} close() sends RST instead of FIN, and neither side keeps TIME-WAIT. */
+        const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+        say("setsockopt SO_LINGER {1, 0}");
+        check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
+    } else {
+        say_unexpected(n);
+    }
+    say("close");
+    check(close(connection), "close");
 }
 
 int main(int argc, char **argv)
 {
-    struct sockaddr_in peer, address = { .sin_family = AF_INET, .sin_port = htons(8083),
+    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8083),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t length = sizeof peer;
     const struct timeval limit = { .tv_sec = 5 };
     const int on = 1;
 
-    if (argc > 1)
-        return fprintf(stderr, "%s: unexpected argument (usage: ./sample3/server)\n", argv[1]), 2;
+    if (argc > 1) {
+        fprintf(stderr, "%s: unexpected argument (usage: ./sample3/server)\n", argv[1]);
+        return 2;
+    }
+    /* Without stdout a socket would get its number, and our lines would go to the client. */
+    check(fcntl(STDOUT_FILENO, F_GETFD), "stdout (it takes a line for every step)");
     const int listener = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
     check(bind(listener, (const struct sockaddr *)&address, sizeof address),
-          "bind 127.0.0.1:8083 (ss -tlnp shows who has it)");
-    check(listen(listener, SOMAXCONN), "listen 127.0.0.1:8083 (ss -tlnp shows who has it)");
+          "bind 127.0.0.1:8083 (if it is in use, ss -tanp shows by what)");
+    check(listen(listener, SOMAXCONN), "listen (if the port is in use, ss -tanp shows by what)");
     say("listen 127.0.0.1:8083");
     for (;;) {
-        char data[4], line[64];
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        char line[64];
+
         const int connection = check(accept(listener, (struct sockaddr *)&peer, &length), "accept");
         snprintf(line, sizeof line, "accept 127.0.0.1:%d", ntohs(peer.sin_port));
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
-        const ssize_t n = recv(connection, data, 4, MSG_WAITALL);
-        if (n == 4 && memcmp(data, "ABCD", 4) == 0) {
-            say("recv 4 bytes \"ABCD\"");
-            say("send 4 bytes \"CDEF\"");
-            if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1)
-                perror("send"); /* the peer is gone; the next one is served */
-            /* A RST now might overtake the client's ACK of "CDEF": wait until that has come. */
-            struct pollfd gone = { .fd = connection };
-            for (int ms = 0, left = 0; ms < 5000; ms++)
-                if (ioctl(connection, TIOCOUTQ, &left) == -1 || left == 0 || poll(&gone, 1, 1) != 0)
-                    break;
-            /* With {1, 0} close() sends RST instead of FIN, and neither side keeps TIME-WAIT. */
-            const struct linger abort = { .l_onoff = 1, .l_linger = 0 };
-            say("setsockopt SO_LINGER {1, 0}");
-            check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &abort, sizeof abort), "SO_LINGER");
-        } else
-            say(n == -1 ? strerror(errno) : n ? "recv other bytes" : "recv 0 bytes (end of file)");
-        say("close");
-        check(close(connection), "close");
+        converse(connection);
+    }
+}
+
+/* Returns what a system call has returned, but ends the program if it failed: "CALL: REASON". */
+static int check(int result, const char *call)
+{
+    if (result < 0) {
+        perror(call);
+        exit(EXIT_FAILURE);
+    }
+    return result;
+}
+
+/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 is end of file, -1 an
+ * error: ETIMEDOUT if nothing came for 5 s (SO_RCVTIMEO). Ctrl-Z and fg (EINTR) do not end it. */
+static ssize_t receive(int connection, char *data, size_t size)
+{
+    size_t have = 0;
+
+    while (have < size) {
+        const ssize_t n = recv(connection, data + have, size - have, 0);
+        if (n > 0) {
+            have += (size_t)n;
+        } else if (n == 0) {
+            return 0;
+        } else if (errno == EAGAIN) {
+            errno = ETIMEDOUT;
+            return -1;
+        } else if (errno != EINTR) {
+            return -1;
+        }
+    }
+    return (ssize_t)have;
+}
+
+/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort.
+ * The scripts read the lines of listen, accept and connect. */
+static void say(const char *step)
+{
+    struct timespec now;
+    struct tm local = { 0 };
+    char hms[sizeof "HH:MM:SS"];
+
+    check(clock_gettime(CLOCK_REALTIME, &now), "clock_gettime");
+    localtime_r(&now.tv_sec, &local);
+    strftime(hms, sizeof hms, "%H:%M:%S", &local);
+    check(dprintf(STDOUT_FILENO, "%s.%06ld server %s\n", hms, now.tv_nsec / 1000, step),
+          "stdout (it takes a line for every step)");
+}
+
+/* Says what receive() has returned where something else was awaited. */
+static void say_unexpected(ssize_t received)
+{
+    char line[64];
+
+    if (received > 0) {
+        say("recv other bytes");
+    } else if (received == 0) {
+        say("recv 0 bytes (end of file)");
+    } else {
+        snprintf(line, sizeof line, "recv: %s", strerror(errno));
+        say(line);
     }
 }
