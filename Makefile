@@ -1,10 +1,11 @@
-# The six programs, and what is done with them: see make help.
+# The programs of each sample, and what is done with them: see make help.
 CFLAGS = -O2 -g
-programs = sample1/server sample1/client sample2/server sample2/client sample3/server sample3/client
+samples = $(wildcard sample[1-9])
+programs = $(samples:%=%/server) $(samples:%=%/client)
 
 all: $(programs)
 
-sample1 sample2 sample3: %: %/server %/client
+$(samples): %: %/server %/client
 
 $(programs): %: %.c Makefile
 	$(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
@@ -20,7 +21,7 @@ demo: all # each sample, recorded in a private network if one can be had, and dr
 test: all
 	prove -j4 tests
 
-lint:
+lint: all
 	tests/lint
 
 stress: all
@@ -35,7 +36,7 @@ clean:
 	rm -rf $(programs) tests/bin
 
 help:
-	@echo 'make         build the six programs (CC, CPPFLAGS, CFLAGS, LDFLAGS are honoured)'
+	@echo 'make         build the programs (CC, CPPFLAGS, CFLAGS, LDFLAGS are honoured)'
 	@echo 'make demo    run, record and draw the three samples: start here'
 	@echo 'make test    prove every claim on real packets, in a private network'
 	@echo 'make lint    warnings of gcc and clang, analysers, sanitizers, valgrind, shellcheck'
@@ -43,4 +44,4 @@ help:
 	@echo 'make bench   what it costs, beside the least and beside other tools'
 	@echo 'make clean   remove what make made; recordings in captures/ stay'
 
-.PHONY: all sample1 sample2 sample3 demo test lint stress bench clean help
+.PHONY: all $(samples) demo test lint stress bench clean help

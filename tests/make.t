@@ -1,78 +1,113 @@
 #!/usr/bin/perl
-# make: each compiler builds the six programs without a warning, in C99 to C23, and nothing twice. .ci/run:
-# what it has to run is run, and its failure is its own.
+# make builds the programs of each sample: with any C compiler, any C since C99, and nothing twice.
 use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab;
 
 need(qw(make gcc clang musl-gcc));
-delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CFLAGS CPPFLAGS LDFLAGS)};    # of make test
+# those of make test
+delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CPPFLAGS CFLAGS LDFLAGS)};
 my $tree = tempdir(CLEANUP => 1);
+system('cp', '-R', 'Makefile', glob('sample[1-9]'), $tree) == 0 or die 'cp';
 my @programs = map { ("sample$_/client", "sample$_/server") } 1 .. 3;
-system('cp', '-R', 'Makefile', glob('sample[123]'), $tree) == 0 or die 'cp';
-sub make (@arguments) { return run('make', '-j4', '-C', $tree, @arguments) }
-sub built () { return join ' ', grep { -e "$tree/$_" } @programs }
 
-make('clean');
-is(built(), '', 'make clean removes the programs');
-make('sample1');
-is(built(), 'sample1/client sample1/server', 'make sample1 builds sample1');
+sub make (@arguments) {
+    return run('make', '-j4', '--no-print-directory', '-C', $tree, @arguments);
+}
+
+# The programs that are there.
+sub built () {
+    return join ' ', sort map { s{^\Q$tree\E/}{}r } glob "$tree/sample[1-9]/{client,server}";
+}
+
+subtest 'make clean removes the programs and leaves recordings, logs and sources alone' => sub {
+    make();
+    my @kept = qw(captures/sample1.pcap captures/notes server.log sample1/server.c Makefile);
+    mkdir "$tree/captures" or die "mkdir: $!";
+    save("$tree/$_", 'x') for @kept[0 .. 2];
+    is(built(), "@programs", 'the programs were there');
+    is((make('clean'))[0], 0, 'make clean succeeds');
+    is(built(), '', 'the programs are gone');
+    is(join(' ', grep { -s "$tree/$_" } @kept), "@kept", 'all else is there');
+};
+
+subtest 'make sample1 builds the programs of sample1 alone' => sub {
+    make('clean');
+    is((make('sample1'))[0], 0, 'it succeeds');
+    is(built(), 'sample1/client sample1/server', 'they are there');
+};
+
+# musl-gcc stands for a libc that is not GNU's; tcc is not on the list of packages.
 for my $cc (qw(gcc clang musl-gcc), which('tcc') // ()) {
     for my $cflags ('-O2 -g', '-std=c99 -pedantic -O2', '-std=c2x') {
-        my ($status, undef, $err) = make('-B', "CC=$cc", "CFLAGS=$cflags");
-        is("$status $err", '0 ', "$cc $cflags builds without a warning");
-        is(said('timeout', 60, "$tree/$_", ''), "2 : unexpected argument (usage: ./$_)\n",
-            "and $_ runs: an argument is met with the usage and status 2") for @programs;
+        subtest "$cc $cflags builds programs that run, without a warning" => sub {
+            my ($status, undef, $warnings) = make('-B', "CC=$cc", "CFLAGS=$cflags");
+            is("$status $warnings", '0 ', 'no warning');
+            for my $program (@programs) {
+                is(said("$tree/$program", ''), "2 : unexpected argument (usage: ./$program)\n",
+                    "$program says that it takes no argument");
+            }
+        };
     }
 }
-is((make('-q'))[0], 0, 'a second make does nothing');
-utime time + 5, time + 5, "$tree/sample2/server.c";
-is(join(' ', (make('-n'))[1] =~ / -o (\S+)/g), 'sample2/server', 'one changed file is one program');
-my $flags = (make(qw(-n -B CPPFLAGS=-DA CFLAGS=-O1 LDFLAGS=-g)))[1];
-like($flags, qr/ -DA -O1 -g -o /, 'CPPFLAGS, CFLAGS and LDFLAGS are honoured');
-is(join(' ', map { /^(the-compiler|prove)/ } `make -sBn test CC=the-compiler`), 'the-compiler ' x 6 . 'prove',
-    'make test builds the programs first');
 
-# A platform without TCP_QUICKACK.
-mkdir $_ or die for "$tree/include", "$tree/include/netinet";
-save("$tree/include/netinet/tcp.h", "#include_next <netinet/tcp.h>\n#undef TCP_QUICKACK\n");
-my ($status, undef, $err) = make('-B', "CPPFLAGS=-isystem $tree/include", 'sample1');
-is("$status $err", '0 ', 'without TCP_QUICKACK it still compiles');
-unlike(slurp("$tree/sample1/server"), qr/TCP_QUICKACK/, 'and does not speak of it');
+subtest 'make builds nothing twice' => sub {
+    make();
+    is((make('-q'))[0], 0, 'after make there is nothing to do');
+    my $now = time;
+    utime $now - 60, $now - 60, glob("$tree/sample?/*.c"), "$tree/Makefile" or die "utime: $!";
+    utime $now - 30, $now - 30, map { "$tree/$_" } @programs or die "utime: $!";
+    utime $now, $now, "$tree/sample2/server.c" or die "utime: $!";
+    my (undef, $commands) = make('-n');
+    is(join(' ', $commands =~ / -o (\S+)/g), 'sample2/server', 'a changed source is one program');
+    utime $now, $now, "$tree/Makefile" or die "utime: $!";
+    (undef, $commands) = make('-n');
+    is(() = $commands =~ / -o \S+/g, 6, 'a changed Makefile may have changed the flags of all');
+};
 
-# ---- .ci/run -------------------------------------------------------------------------------------
-my $dir = tempdir(CLEANUP => 1); # with its own PATH, where there is no sudo
-my $clone = "$dir/a clone";
-system("chmod 755 $dir && cp .ci/fresh-root $dir && mkdir '$clone' $dir/bin && cp -r .ci '$clone' &&
-    for tool in awk bash cat dirname grep mktemp rm sed tee; do
-        ln -s \$(command -v \$tool) $dir/bin || exit
-    done") == 0 or die;
+subtest 'make honours CC, CPPFLAGS, CFLAGS and LDFLAGS' => sub {
+    my (undef, $commands) = make(qw(-n -B CC=the-cc CPPFLAGS=-DA CFLAGS=-O1 LDFLAGS=-g sample1));
+    my @lines = $commands =~ /^the-cc .* -DA -O1 -g -o (\S+) /mg;
+    is("@lines", 'sample1/server sample1/client', 'in the order in which a compiler wants them');
+};
 
-# What .ci/run does: COMMAND is in README's first block, make BAD fails, ROOT is the last line of fresh-root.
-sub ci ($command, $bad, $root) {
-    save("$clone/README.md", "<!-- the demo, as .ci/run runs it -->\n```sh\nsudo echo ran as root\n" .
-        "$command\nmake demo\n```\necho ran no\n" .
-        "<!-- the tests, as .ci/run runs them -->\n<!-- -->\n```sh\nmake test\n```\n");
-    save("$dir/bin/make", qq(#!/bin/sh\necho "ran \$1, CI=\$CI"\n[ \$1 != test ] || echo 'Files=2, Tests=10,'
-    [ \$1 != $bad ] || { [ \$1 = lint ] || echo 'x.t (Wstat: 768 (exited 3) Tests: 5 Failed: 3)'; false; }));
-    save("$clone/.ci/fresh-root", qq(#!/bin/sh\necho "ran \$2 \$(grep -c '^make' "\$3")"\n$root));
-    my $said = `cd / && env -u CI PATH=$dir/bin bash '$clone/.ci/run' 2>&1 </dev/null`;
-    return join ' | ', $? >> 8, $said =~ /^ran (.*)/mg, $said =~ /(.*)\n\z/;
-}
+subtest 'what runs the programs has them built first' => sub {
+    for my $target (qw(demo test lint stress bench)) {
+        my (undef, $commands) = make('-n', '-B', $target);
+        like($commands, qr/\A(?:cc .*\n){6}(?!cc )./, $target);
+    }
+};
 
-my $debian = `cat /etc/os-release` =~ /^VERSION_CODENAME=(.*)/m ? $1 : '';
-my $n = grep { $_ ne $debian } 'bookworm', 'trixie';
-my $roots = 'ja_JP.UTF-8 3 | ' x $n;
-my $tests = 'as root | demo, CI=true | test, CI=true';
-my ($all, $sum) = ("$tests | lint, CI=true | $roots", 10 + 5 * $n);
-is(ci('', '-', 'exit 125'), "0 | ${all}10 passed, 0 failed, $n skipped", 'all is run; no root, no failure');
-is(ci('', '-', 'echo "Files=1, Tests=5,"'), "0 | $all$sum passed, 0 failed, 0 skipped", 'a root counts');
-is(ci('', '-', 'exit 1'), "1 | ${all}10 passed, $n failed, 0 skipped", 'what fails there fails');
-is(ci('', 'lint', 'exit 125'), "1 | ${all}10 passed, 1 failed, $n skipped", 'so does lint');
-is(ci('', 'test', 'exit 125'), "1 | $tests | ${roots}7 passed, 3 failed, $n skipped", 'so does a test');
-is(ci('false', '-', 'exit 125'), "1 | as root | ${roots}0 passed, 1 failed, $n skipped", 'so does a command');
-save("$dir/bin/sudo", qq(#!/bin/sh\necho ran sudo\n"\$@"\n));
-like(ci('', '-', 'exit 125'), qr/^0 \| sudo \| as root/, 'sudo is used where there is one');
-my @nobody = $> ? () : qw(setpriv --reuid 65534 --regid 65534 --clear-groups);
-my $said = `@nobody $dir/fresh-root trixie C /dev/null 2>&1`;
-is(($? >> 8) . $said =~ tr/\n//, '1251', 'a root that cannot be had: 125 and one line') or diag($said);
+subtest 'a new sample is built like the others, and one that is not there is an error' => sub {
+    system('cp', '-R', "$tree/sample1", "$tree/sample4") == 0 or die 'cp';
+    make('clean');
+    is((make())[0], 0, 'make succeeds');
+    is(built(), "@programs sample4/client sample4/server", 'make builds sample4 too');
+    unlink glob "$tree/sample4/*r";
+    is((make('sample4'))[0], 0, 'make sample4 succeeds');
+    like(built(), qr{ sample4/client sample4/server$}, 'make sample4 builds it');
+    make('clean');
+    is(built(), '', 'make clean removes its programs as well');
+    my ($status, undef, $why) = make('sample9');
+    is($status, 2, 'make sample9 fails');
+    like($why, qr/sample9/, 'and says what is missing');
+    system('rm', '-r', "$tree/sample4") == 0 or die 'rm';
+};
+
+subtest 'without TCP_QUICKACK (it is Linux) the programs compile, and do not speak of it' => sub {
+    mkdir $_ or die "mkdir $_: $!" for "$tree/include", "$tree/include/netinet";
+    save("$tree/include/netinet/tcp.h", "#include_next <netinet/tcp.h>\n#undef TCP_QUICKACK\n");
+    my ($status, undef, $warnings) = make('-B', "CPPFLAGS=-isystem $tree/include");
+    is("$status $warnings", '0 ', 'no warning');
+    unlike(slurp("$tree/sample1/server"), qr/TCP_QUICKACK/, 'sample1 does without it');
+    make('-B');
+    like(slurp("$tree/sample1/server"), qr/TCP_QUICKACK/, 'with it, sample1 says that it sets it');
+};
+
+subtest 'make help names every target' => sub {
+    my (undef, $help) = make('help');
+    for my $target (slurp('Makefile') =~ /^([a-z]+):/mg) {
+        next if $target eq 'all' || $target eq 'help';
+        like($help, qr/^make $target /m, $target);
+    }
+};
 done_testing;
