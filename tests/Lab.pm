@@ -1,5 +1,24 @@
 # What the tests share: the lab they run in, programs that die with the test, and packets as text.
-# With it come Test::More, sockets, temporary directories, and sleep and time that know fractions of a second.
+#
+# Where a test runs
+#   enter_lab()          the whole file goes on inside scripts/lab.sh, in a network of its own
+#   private_network()    there has to be a lab, or the file is skipped
+#   need(TOOL...)        so have these commands
+#   skip_or_fail(REASON) skips the file; a failure under CI=true
+# Programs: a PROCESS is { pid, out, err }, its output is in the files {out} and {err}
+#   start(COMMAND)       begins it                serve(COMMAND)       ... and it listens
+#   shows(PROCESS, RE)   waits for output         ended(PROCESS)       waits for its own end: $?
+#   stop(PROCESS, SIG)   ends it: $?              run(COMMAND)         does all: (status, out, err)
+#   said(COMMAND)        run() as one string      pinned(COMMAND)      on one CPU
+#   eventually(CODE)     looks until CODE is true, but not for ever
+#   converse(N)          one conversation of sampleN, by hand: the lines of client and server
+# Packets: '<P.4' is four bytes with PSH and ACK from the server, see %wire
+#   begin_recording(FILTER), end_recording(PROCESS)     a tcpdump that loses nothing
+#   packets(FILE), conversations(FILE)                  what is in a recording
+# Files: save(FILE, TEXT), slurp(FILE), shim(DIR, NAME, SCRIPT) (a command that hides the real one),
+#   build(NAME, SOURCE, FLAGS) (a program of the tests, in tests/bin)
+#
+# With it come Test::More, sockets, temporary directories, and sleep and time that know fractions.
 package Lab;
 use v5.36;
 use Exporter 'import';
@@ -11,20 +30,42 @@ use POSIX ':sys_wait_h';
 use Socket qw(:DEFAULT IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER);
 use Test::More;
 use Time::HiRes qw(sleep time);
-our @EXPORT = (qw($root %wire which need skip_or_fail private_network enter_lab build slurp save eventually
-    hang_up start stop ended shows serve run said pinned steps packets conversations begin_recording
-    end_recording), qw(getcwd tempdir sleep time IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER),
-    @Test::More::EXPORT, @Socket::EXPORT);
+
+our @EXPORT = (
+    qw($root @samples %wire),
+    qw(which need skip_or_fail private_network enter_lab),
+    qw(start serve shows stop ended run said pinned eventually converse),
+    qw(begin_recording end_recording packets conversations steps hang_up),
+    qw(save slurp shim build getcwd tempdir sleep time),
+    qw(IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER),
+    @Test::More::EXPORT, @Socket::EXPORT,
+);
+
+our $root = dirname(dirname(abs_path(__FILE__)));
+chdir $root or die "chdir $root: $!";
+
+# The samples that there are, by number.
+our @samples = map { /(\d)$/ } glob 'sample[1-9]';
 
 # The packets of each sample: direction seen from the client, flags, length if not 0.
-our %wire = (1 => '>S <S. >. >P.4 <. <P.4 >. >F. <. <F. >.', 2 => '>S <S. >. >P.4 <. <P.4 >. <R.');
-$wire{3} = $wire{2};
-our $root = dirname(dirname(abs_path(__FILE__)));
-our %started;          # pid => 1 of what start() began and what has not been seen to end
-our $patience = 300;    # seconds: a limit against hanging, never a measurement
-chdir $root or die "chdir $root: $!";
-$SIG{$_} = sub { die "$0: SIG$_[0]\n" } for qw(ALRM HUP INT TERM);    # so that END is reached
-alarm 4 * $patience;
+our %wire = (
+    1 => '>S <S. >. >P.4 <. <P.4 >. >F. <. <F. >.',
+    2 => '>S <S. >. >P.4 <. <P.4 >. <R.',
+    3 => '>S <S. >. >P.4 <. <P.4 >. <R.',
+);
+
+# Seconds that a test waits for what never comes. PATIENCE=600 for emulated machines.
+our $patience = $ENV{PATIENCE} // 50;
+alarm 6 * $patience;    # for the whole file
+
+our %started;           # pid => 1 of what start() began and what has not been seen to end
+my $in_lab = '--in-lab';    # an argument: behind sudo the environment does not arrive
+
+for my $signal (qw(ALRM HUP INT TERM)) {
+    $SIG{$signal} = sub { die "$0: SIG$signal\n" };    # so that END is reached
+}
+
+# ---- where a test runs --------------------------------------------------------------------------
 
 # Skips the whole file for want of REASON; under CI=true that is a failure.
 sub skip_or_fail ($reason) {
@@ -35,44 +76,39 @@ sub skip_or_fail ($reason) {
 }
 
 # The path of TOOL, or undef. An ordinary user's PATH lacks /usr/sbin.
-sub which ($tool) { return (grep { -x } map { "$_/$tool" } split(/:/, $ENV{PATH}), '/usr/sbin')[0] }
+sub which ($tool) {
+    my @places = (split(/:/, $ENV{PATH}), '/usr/sbin');
+    return (grep { -x } map { "$_/$tool" } @places)[0];
+}
 
 # The file needs these commands.
-sub need { which($_) or skip_or_fail("$_ is not installed") for @_ }
+sub need (@tools) {
+    for my $tool (@tools) {
+        which($tool) or skip_or_fail("$tool is not installed");
+    }
+}
 
 # The file needs a lab, and says in lab.sh's own words why there is none.
 sub private_network () {
     my $why = `scripts/lab.sh true 2>&1 </dev/null`;
-    skip_or_fail($why =~ s/\s+/ /gr) if $? >> 8 == 125;
-    die "scripts/lab.sh true: status $?: $why" if $?;
+    my $status = $? >> 8;
+    skip_or_fail($why =~ s/\s+/ /gr) if $status == 125;
+    die "scripts/lab.sh true: status $status: $why" if $status;
 }
 
 # Runs this test file again inside scripts/lab.sh, and only there goes on.
 sub enter_lab () {
-    return if ($ENV{IN_LAB} // '') eq $0;
+    if (@ARGV && $ARGV[0] eq $in_lab) {
+        shift @ARGV;
+        return;
+    }
     private_network();
-    $ENV{IN_LAB} = $0;
-    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0 or die "scripts/lab.sh: $!";
+    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, $in_lab, @ARGV or die "scripts/lab.sh: $!";
 }
 
-# Compiles SOURCE to tests/bin/NAME if that is older, with FLAGS; returns its path, or '' and says why.
-sub build ($name, $source, @flags) {
-    my $binary = "tests/bin/$name";
-    return $binary if -e $binary && -M $binary < -M $source;
-    mkdir 'tests/bin';
-    my ($status, undef, $why) = run($ENV{CC} // 'cc', '-O2', '-g', @flags, '-o', "$binary.$$", $source);
-    return $binary if $status == 0 && rename "$binary.$$", $binary;
-    diag("$binary: not built: $why");
-    return '';
-}
+# ---- programs -----------------------------------------------------------------------------------
 
-# COMMAND for one CPU, on which packets keep their order: lo has a queue for each CPU that sends.
-sub pinned (@command) {
-    my ($first) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s*(\d+)/m;
-    return ('taskset', '-c', $first, @command);
-}
-
-# Starts COMMAND with stdout and stderr in files; returns { pid, out, err }.
+# Starts COMMAND with stdin empty, stdout and stderr in files; returns the PROCESS.
 sub start (@command) {
     my $dir = tempdir(CLEANUP => 1);
     my $pid = fork() // die "fork: $!";
@@ -84,64 +120,182 @@ sub start (@command) {
         exec { $command[0] } @command or POSIX::_exit(127);
     }
     $started{$pid} = 1;
-    return { pid => $pid, out => "$dir/out", err => "$dir/err" };
+    return { pid => $pid, out => "$dir/out", err => "$dir/err", name => "@command" };
 }
 
-# Starts COMMAND, a server of the samples; returns when it listens.
+# Starts COMMAND, a server of the samples; returns the PROCESS when it listens.
 sub serve (@command) {
     my $server = start(@command);
-    shows($server, qr/ listen /) or diag("@command: does not listen: " . slurp($server->{err}));
+    shows($server, qr/ listen /) or diag(slurp($server->{err}));
     return $server;
 }
 
-# Waits until PROCESS has put out what matches PATTERN, on stdout ('out') or stderr ('err'), or has ended.
+# Waits until PROCESS has put out what matches PATTERN on stdout ('out') or stderr ('err'), or has
+# ended; returns whether it has.
 sub shows ($process, $pattern, $where = 'out') {
-    my $over = '';
-    eventually(sub { slurp($process->{$where}) =~ $pattern or $over ||= defined stop($process, 0, WNOHANG) });
-    return !!(slurp($process->{$where}) =~ $pattern);
+    my $over = 0;
+    eventually(sub {
+        return 1 if slurp($process->{$where}) =~ $pattern;
+        my $was_over = $over;    # what it said last is read after its end was seen
+        $over = over($process);
+        return $was_over;
+    });
+    my $shown = slurp($process->{$where}) =~ $pattern;
+    diag("$process->{name}: does not show $pattern") if !$shown;
+    return !!$shown;
 }
 
-# Ends PROCESS with SIGNAL (0: waits for its own end); returns its $?.
-sub stop ($process, $signal = 'TERM', $flags = 0) {
+# Whether PROCESS has ended; if so, {status} is its $?.
+sub over ($process) {
     my $pid = $process->{pid};
-    kill $signal, $pid if $signal && $started{$pid};
-    $process->{status} = $? if $started{$pid} && waitpid($pid, $flags) > 0 && delete $started{$pid};
-    return $process->{status};
+    if ($started{$pid} && waitpid($pid, WNOHANG) > 0) {
+        $process->{status} = $?;
+        delete $started{$pid};
+    }
+    return defined $process->{status};
 }
 
-# The $? with which PROCESS ends by itself.
+# Waits for the end of PROCESS; returns its $?, or 'still running'.
 sub ended ($process) {
-    return eventually(sub { defined stop($process, 0, WNOHANG) }) ? $process->{status} : 'still running';
+    return $process->{status} if eventually(sub { over($process) });
+    diag("$process->{name}: does not end");
+    return 'still running';
 }
 
-# Runs COMMAND to its end; returns (exit status, stdout, stderr).
+# Ends PROCESS with SIGNAL; returns its $?.
+sub stop ($process, $signal = 'TERM') {
+    kill $signal, $process->{pid} if !over($process);
+    return ended($process);
+}
+
+# Runs COMMAND to its end; returns (exit status, stdout, stderr). The status of a signal is 128 + it,
+# what does not end is killed, and the status says so.
 sub run (@command) {
     my $process = start(@command);
-    my $status = stop($process, 0);
-    return ($status & 127 ? 128 + ($status & 127) : $status >> 8, map { slurp($process->{$_}) } qw(out err));
+    my $status = ended($process);
+    if ($status eq 'still running') {
+        stop($process, 'KILL');
+    } else {
+        $status = $status & 127 ? 128 + ($status & 127) : $status >> 8;
+    }
+    return ($status, slurp($process->{out}), slurp($process->{err}));
 }
 
-# The same as text: "STATUS STDOUT STDERR" without the space between the last two.
-sub said (@command) { return sprintf '%d %s%s', run(@command) }
+# The same as text: "STATUS STDOUTSTDERR".
+sub said (@command) {
+    return sprintf '%s %s%s', run(@command);
+}
 
-END {
-    my $status = $?;
-    my @all = map { ($_, -$_) } keys %started;    # with its group, if it has one of its own
-    kill 'TERM', @all;
-    eventually(sub { delete @started{ grep { waitpid($_, WNOHANG) } keys %started }; !%started }, 5);
-    kill 'KILL', @all;
-    chdir '/';    # so that temporary directories can be removed
-    $? = $status;
+# COMMAND for one CPU, on which packets keep their order: lo has a queue for each CPU that sends.
+sub pinned (@command) {
+    my ($first) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s*(\d+)/m;
+    return ('taskset', '-c', $first, @command);
+}
+
+# One conversation of sampleN on one CPU; returns the lines of the client and of the server.
+sub converse ($n) {
+    my $server = serve(pinned("sample$n/server"));
+    my ($status, $lines, $complaint) = run(pinned("sample$n/client"));
+    fail("sample$n: a conversation: $complaint") if $status ne '0';
+    shows($server, qr/server close$/m);
+    stop($server);
+    return ($lines, slurp($server->{out}));
 }
 
 # Looks every 10 ms until CODE is true, for SECONDS at most; returns what it was at the end.
 sub eventually ($code, $seconds = $patience) {
     my $end = time + $seconds;
-    my $value;
-    sleep 0.01 until $value = $code->() or time > $end;
+    my $value = $code->();
+    while (!$value && time < $end) {
+        sleep 0.01;    # between two looks
+        $value = $code->();
+    }
+    my (undef, $file, $line) = caller;
+    diag("$file line $line: waited $seconds s in vain") if !$value && $seconds == $patience;
     return $value;
 }
 
+END {
+    my $status = $?;
+    my @all = map { ($_, -$_) } keys %started;    # with its group, if it has one of its own
+    kill 'TERM', @all;
+    my $all_ended = sub {
+        delete @started{ grep { waitpid($_, WNOHANG) } keys %started };
+        return !%started;
+    };
+    eventually($all_ended, 5);
+    kill 'KILL', @all;
+    chdir '/';    # so that temporary directories can be removed
+    $? = $status;
+}
+
+# ---- packets ------------------------------------------------------------------------------------
+
+# Starts a recording of FILTER and of a datagram that marks the end, with a ring of KIB for bursts;
+# returns the PROCESS when tcpdump is listening.
+sub begin_recording ($filter, $kib = 16384) {
+    my @options = (qw(-i lo -s 96 -U -l -w - -B), $kib);
+    my $tcpdump = start('tcpdump', @options, "($filter) or udp port 9");
+    shows($tcpdump, qr/listening on/, 'err') or die slurp($tcpdump->{err});
+    return $tcpdump;
+}
+
+# Waits until all that was sent before is in the file {out}; returns the number of packets dropped.
+sub end_recording ($tcpdump) {
+    socket my $mark, PF_INET, SOCK_DGRAM, 0 or die "socket: $!";
+    send $mark, 'the end, as it were', 0, pack_sockaddr_in(9, INADDR_LOOPBACK);
+    eventually(sub { `tail -c 100 $tcpdump->{out}` =~ /the end, as it were/ });
+    stop($tcpdump, 'INT');
+    my ($dropped) = slurp($tcpdump->{err}) =~ /^(\d+) packets? dropped by kernel/m;
+    return $dropped // '?';
+}
+
+# The conversations in a recording, in order of their SYN, each as a list of packets { line, client,
+# server, is => '>P.4' }, as in %wire; what is agreed on about ECN is left out.
+sub packets ($pcap) {
+    my (%conversation_of, @all);
+    my $command = 'exec tcpdump -nn -r - tcp <"$0" 2>/dev/null';
+    open my $lines, '-|', 'sh', '-c', $command, $pcap or die "sh: $!";
+    while (my $line = <$lines>) {
+        my ($from, $to, $flags, $length) =
+            $line =~ /(\S+) > (\S+): Flags \[([^]]*)\].* length (\d+)/ or next;
+        $flags =~ tr/EWU//d;
+        delete @conversation_of{ "$from $to", "$to $from" } if $flags eq 'S';
+        my $back = $conversation_of{"$to $from"};
+        my $conversation = $back // $conversation_of{"$from $to"};
+        if (!$conversation) {
+            $conversation = $conversation_of{"$from $to"} = [];
+            push @all, $conversation;
+        }
+        push @$conversation, {
+            client => $back ? $to : $from,
+            server => $back ? $from : $to,
+            line => $line,
+            is => ($back ? '<' : '>') . $flags . ($length || ''),
+        };
+    }
+    return @all;
+}
+
+# The same, each conversation as text, as in %wire.
+sub conversations ($pcap) {
+    return map { join ' ', map { $_->{is} } @$_ } packets($pcap);
+}
+
+# The lines of a program without their times and its role.
+sub steps ($lines) {
+    return $lines =~ s/^\d\d:\d\d:\d\d\.\d{6} (?:client|server) //gmr;
+}
+
+# Closes SOCKET with a RST.
+sub hang_up ($socket) {
+    setsockopt $socket, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0) or die "setsockopt: $!";
+    close $socket;
+}
+
+# ---- files --------------------------------------------------------------------------------------
+
+# What FILE holds, '' if it cannot be read.
 sub slurp ($path) {
     open my $file, '<', $path or return '';
     local $/;
@@ -156,50 +310,20 @@ sub save ($file, $bytes) {
     return $file;
 }
 
-# Closes SOCKET with a RST.
-sub hang_up ($socket) {
-    setsockopt $socket, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0) or die "setsockopt: $!";
-    close $socket;
+# Makes in DIR a command NAME that does SCRIPT instead, once DIR is first in PATH; returns its path.
+sub shim ($dir, $name, $script) {
+    return save("$dir/$name", "#!/bin/sh\n$script\n");
 }
 
-# The lines of a program without their times and its role.
-sub steps ($lines) { return $lines =~ s/^\d\d:\d\d:\d\d\.\d{6} (?:client|server) //gmr }
-
-# The conversations in a recording, in order of their SYN, each as a list of packets { line, client, server,
-# is => '>P.4' }, as in %wire; what is agreed on about ECN is left out.
-sub packets ($pcap) {
-    local $_;
-    my (%at, @all);
-    open my $lines, '-|', 'sh', '-c', 'exec 2>/dev/null; exec tcpdump -nn -r - tcp <"$0"', $pcap or die "sh";
-    while (<$lines>) {
-        my ($from, $to, $flags, $length) = /(\S+) > (\S+): Flags \[([^]]*)\].* length (\d+)/ or next;
-        $flags =~ tr/EWU//d;
-        delete @at{ "$from $to", "$to $from" } if $flags eq 'S';
-        my $back = $at{"$to $from"};
-        push @all, $at{"$from $to"} = [] if !$back && !$at{"$from $to"};
-        push @{ $back // $at{"$from $to"} }, { client => $back ? $to : $from, server => $back ? $from : $to,
-            line => $_, is => ($back ? '<' : '>') . $flags . ($length || '') };
-    }
-    return @all;
-}
-
-# The same, each conversation as text, as in %wire.
-sub conversations ($pcap) { return map { join ' ', map { $_->{is} } @$_ } packets($pcap) }
-
-# Starts a recording of FILTER and of a datagram that marks the end, with a ring of KIB for bursts;
-# returns when tcpdump is listening.
-sub begin_recording ($filter, $kib = 16384) {
-    my $tcpdump = start('tcpdump', qw(-i lo -s 96 -U -l -w - -B), $kib, "($filter) or udp port 9");
-    shows($tcpdump, qr/listening on/, 'err') or die slurp($tcpdump->{err});
-    return $tcpdump;
-}
-
-# Waits until all that was sent before is in the file {out}; returns the number of packets dropped.
-sub end_recording ($tcpdump) {
-    socket my $mark, PF_INET, SOCK_DGRAM, 0 or die "socket: $!";
-    send $mark, 'the end, as it were', 0, pack_sockaddr_in(9, INADDR_LOOPBACK);
-    eventually(sub { `tail -c 100 $tcpdump->{out}` =~ /the end, as it were/ });
-    stop($tcpdump, 'INT');
-    return slurp($tcpdump->{err}) =~ /^(\d+) packets? dropped by kernel/m ? $1 : '?';
+# Compiles SOURCE to tests/bin/NAME if that is older, with FLAGS; returns its path, or says why not.
+sub build ($name, $source, @flags) {
+    my $binary = "tests/bin/$name";
+    return $binary if -e $binary && -M $binary < -M $source;
+    mkdir 'tests/bin';
+    my $compiler = $ENV{CC} // 'cc';
+    my ($status, undef, $why) = run($compiler, '-O2', '-g', @flags, '-o', "$binary.$$", $source);
+    return $binary if $status eq '0' && rename "$binary.$$", $binary;
+    diag("$binary: not built: $why");
+    return '';
 }
 1;

@@ -1,99 +1,170 @@
 #!/usr/bin/perl
-# Servers and bad peers: each is told what it did in one line, and the next peer is served.
+# Servers and bad clients: a server says in one line what each did, and serves the next one.
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
 
 enter_lab();
 $SIG{PIPE} = 'IGNORE';
+my $answered = qq(recv 4 bytes "ABCD"\nsend 4 bytes "CDEF"\n);
 
 # A connection to sampleN's server that has sent BYTES.
 sub peer ($n, $bytes) {
     my $peer = IO::Socket::INET->new("127.0.0.1:808$n") // die "connect 808$n: $@";
+    setsockopt $peer, IPPROTO_TCP, TCP_NODELAY, 1 or die "setsockopt: $!";    # or pieces wait
     syswrite $peer, $bytes;
     return $peer;
 }
 
-# All that comes until the server closes; 'reset' at the end if it resets.
+# All that comes to PEER until the server closes; 'reset' at the end if it resets.
 sub answer ($peer) {
-    my ($data, $n) = ('');
-    while ($n = sysread $peer, $data, 100, length $data) { }
-    return defined $n ? $data : $data . ($!{ECONNRESET} ? 'reset' : $!);
+    my $data = '';
+    my $n = 1;
+    while ($n) {
+        $n = sysread $peer, $data, 100, length $data;
+    }
+    return $data if defined $n;
+    return $data . ($!{ECONNRESET} ? 'reset' : $!);
 }
 
-# The lines of SERVER from the accept of the peer with PORT to its close.
-sub lines_with ($server, $port) {
+# What SERVER says of the client at PORT, from after accept to close.
+sub lines_about ($server, $port) {
     my $lines;
     eventually(sub { ($lines) = slurp($server->{out}) =~ /:$port\n((?:.*\n)*?.* close\n)/ });
-    return $lines // '';
+    return steps($lines // '');
 }
 
-# ---- nobody who is silent for more than 5 s holds it: three such, one a server --------------------
-my %server = map { $_ => serve("sample$_/server") } 1 .. 3;
-my $began = time;
-my %silent = map { $_ => peer($_, (qw(ABCD AB), '')[$_ - 1]) } 1 .. 3;    # sample1's keeps its side open
-my %next = map { $_ => peer($_, 'ABCD') } 2, 3;
-is(said("sample$_/server"), "1 bind 127.0.0.1:808$_ (ss -tlnp shows who has it): Address already in use\n",
-    "sample$_: a port in use is named with a way out") for 1 .. 3;    # meanwhile
-for my $n (1 .. 3) {
-    is(answer($silent{$n}), $n == 1 ? 'CDEF' : '', "sample$n: a silent peer is given up");
-    cmp_ok(time - $began, '>', 4.9, "sample$n: after 5 s");
-    my @said = (qq(recv 4 bytes "ABCD"\nsend 4 bytes "CDEF"\nrecv no FIN\nsetsockopt TCP_QUICKACK\n),
-        "recv other bytes\n", "Resource temporarily unavailable\n");
-    is(steps(lines_with($server{$n}, $silent{$n}->sockport)), "$said[$n - 1]close\n", "sample$n: it says so");
-    is(answer($next{$n}), 'CDEFreset', "sample$n: and the next one is served") if $n > 1;
+# What SERVER says of a client of sampleN that has sent BYTES, and FIN, and RST, before it was seen.
+sub lines_about_one_that_is_gone ($n, $server, $bytes) {
+    kill 'STOP', $server->{pid};
+    my $peer = peer($n, $bytes);
+    my $port = $peer->sockport;
+    shutdown $peer, 1 if $bytes;
+    hang_up($peer);
+    kill 'CONT', $server->{pid};
+    return lines_about($server, $port);
 }
 
-# ---- what else peers do ---------------------------------------------------------------------------
-for my $n (1 .. 3) {
-    my ($server, $peer, $answer, %said) = ($server{$n}, peer($n, 'A'));
-    for my $piece (qw(B C D)) {
-        sleep 0.02;    # so that it comes alone
-        syswrite $peer, $piece;
-    }
-    sysread $peer, $answer, 4;
-    is($answer, 'CDEF', "sample$n: ABCD in four pieces is answered");
-    close $peer;
-    for my $wrong (qw(ABCX XBCD ABC), '') {
-        $peer = peer($n, $wrong);
-        shutdown $peer, 1 if length $wrong < 4;
-        is(answer($peer) . steps(lines_with($server, $peer->sockport)),
-            ($wrong ? 'recv other bytes' : 'recv 0 bytes (end of file)') . "\nclose\n", "sample$n: '$wrong'");
-    }
+for my $n (@samples) {
+    my $next_gets = $n == 1 ? 'CDEF' : 'CDEFreset';
 
-    # A peer that is gone before a stopped server has seen it, and so when that sends (no SIGPIPE).
-    for my $bytes ('', 'ABCD') {
-        kill 'STOP', $server->{pid};
-        my $port = ($peer = peer($n, $bytes))->sockport;
-        shutdown $peer, 1 if $bytes;
-        hang_up($peer);
-        kill 'CONT', $server->{pid};
-        $said{$bytes} = steps(lines_with($server, $port));
-    }
-    is($said{''}, "Connection reset by peer\nclose\n", "sample$n: a reset after connecting is reported");
-    like($said{ABCD}, qr/^recv 4 .*\nsend 4 .*\n(?:.*\n)+close\n/, "sample$n: a peer gone while we send");
-    is(slurp($server->{err}), "send: Broken pipe\n", "sample$n: is reported");
+    subtest "sample$n: a server that cannot begin says why" => sub {
+        my $server = serve("sample$n/server");
+        my $bind = "bind 127.0.0.1:808$n (if it is in use, ss -tanp shows by what)";
+        is(said("sample$n/server"), "1 $bind: Address already in use\n", 'a port in use');
+        stop($server);
+        my $stdout = 'stdout (it takes a line for every step)';
+        is(said('sh', '-c', "exec sample$n/server >/dev/full"),
+            "1 $stdout: No space left on device\n", 'a full disk');
+        is(said('sh', '-c', "exec sample$n/server >&-"),
+            "1 $stdout: Bad file descriptor\n", 'a closed stdout');
+    };
 
-    # A reset while the peer's ACK of CDEF, kept back for 40 ms, is waited for: a server that does not notice
-    # takes 5 s, and does so three times.
-    my $seconds = 5;
-    for (1 .. 3) {
-        next if $n == 1 || $seconds < 5;
-        my $port = ($peer = peer($n, ''))->sockport;
-        setsockopt $peer, IPPROTO_TCP, TCP_QUICKACK, 0 or die "setsockopt: $!";
-        syswrite $peer, 'ABCD';
-        sysread $peer, $answer, 4;
-        hang_up($peer);
-        my @at = lines_with($server, $port) =~ /:(\d\d):(\S+) server (?:send|setsockopt)/g;
-        $seconds = (($at[2] - $at[0]) * 60 + $at[3] - $at[1]) % 3600;
-    }
-    cmp_ok($seconds, '<', 5, "sample$n: a reset ends the wait for an ACK") if $n > 1;
+    subtest "sample$n: ABCD in four pieces is answered" => sub {
+        my $server = serve("sample$n/server");
+        my $peer = peer($n, '');
+        for my $piece (qw(A B C D)) {
+            syswrite $peer, $piece;
+            sleep 0.02;    # so that each comes alone
+        }
+        sysread $peer, my $data, 4;
+        is($data, 'CDEF', 'the answer');
+        stop($server);
+    };
 
-    is(stop($server, 'INT'), 2, "sample$n: it lives until it is interrupted");
-    like(slurp('/proc/net/tcp'), qr/: 0100007F:1F9$n \S+ 06 /, "sample$n: wrong peers have left TIME-WAIT");
-    $server = serve("sample$n/server");
-    like(slurp($server->{out}), qr/ listen /, "sample$n: a new server has the port all the same");
+    subtest "sample$n: other bytes and end of file are told apart, and the next is served" => sub {
+        my $server = serve("sample$n/server");
+        my @wrong = (
+            ['ABCX', 'recv other bytes'],
+            ['XBCD', 'recv other bytes'],
+            ['ABC', 'recv 0 bytes (end of file)'],
+            ['', 'recv 0 bytes (end of file)'],
+        );
+        for (@wrong) {
+            my ($bytes, $line) = @$_;
+            my $peer = peer($n, $bytes);
+            shutdown $peer, 1 if length $bytes < 4;
+            is(answer($peer), '', "'$bytes' gets no answer");
+            is(lines_about($server, $peer->sockport), "$line\nclose\n", "what is said of '$bytes'");
+        }
+        my $peer = peer($n, 'ABCD');
+        shutdown $peer, 1;
+        is(answer($peer), $next_gets, 'the next client');
+        stop($server);
+    };
+
+    subtest "sample$n: a client that is gone is reported, without SIGPIPE" => sub {
+        my $server = serve("sample$n/server");
+        is(lines_about_one_that_is_gone($n, $server, ''), "recv: Connection reset by peer\nclose\n",
+            'it was reset before it sent');
+        like(lines_about_one_that_is_gone($n, $server, 'ABCD'), qr/^$answered(?:.+\n)*close\n/,
+            'it was reset before it got the answer');
+        is(slurp($server->{err}), "send: Broken pipe\n", 'the complaint');
+        is(stop($server, 'INT'), 2, 'the server lives until it is interrupted');
+    };
+
+    subtest "sample$n: a silent client is given up after 5 s, though the server was stopped" => sub {
+        my $server = serve("sample$n/server");
+        my $began = time;
+        my $silent = peer($n, 'AB');
+        my $next = peer($n, 'ABCD');
+        shutdown $next, 1;
+        kill $_, $server->{pid} for 'STOP', 'CONT';    # Ctrl-Z and fg: its recv() ends with EINTR
+        is(answer($silent), '', 'it gets no answer');
+        my $seconds = time - $began;
+        ok($seconds > 4.9 && $seconds < 15, "after 5 s: $seconds");
+        my $lines = lines_about($server, $silent->sockport);
+        is($lines, "recv: Connection timed out\nclose\n", 'the lines');
+        is(answer($next), $next_gets, 'the next client is served');
+        stop($server);
+    } if $n != 3;    # its server is sample2's
+
+    subtest "sample$n: its port can be had again at once, although TIME-WAIT is left at it" => sub {
+        my $server = serve("sample$n/server");
+        my $peer = peer($n, 'XXXX');
+        answer($peer);    # the server has closed first: FIN
+        close $peer;
+        stop($server);
+        my $time_wait = qr/: 0100007F:1F9$n \S+ 06 /;
+        ok(eventually(sub { slurp('/proc/net/tcp') =~ $time_wait }), 'TIME-WAIT is at the server');
+        $server = serve("sample$n/server");
+        like(slurp($server->{out}), qr/ listen /, 'a new server listens');
+        stop($server);
+    };
+}
+
+subtest 'sample1: a client that does not close gets its FIN after 5 s' => sub {
+    my $server = serve('sample1/server');
+    my $began = time;
+    my $peer = peer(1, 'ABCD');
+    is(answer($peer), 'CDEF', 'the answer');
+    my $seconds = time - $began;
+    ok($seconds > 4.9 && $seconds < 15, "after 5 s: $seconds");
+    is(lines_about($server, $peer->sockport), "${answered}recv: Connection timed out\nclose\n",
+        'the server does not speak of a FIN');
     stop($server);
-    is(said('sh', '-c', "exec sample$n/server >/dev/full"),
-        "1 stdout (it takes a line for every step): No space left on device\n", "sample$n: a full disk");
+};
+
+for my $n (grep { $_ != 1 } @samples) {
+    subtest "sample$n: a reset ends the wait for the ACK of CDEF" => sub {
+        my $server = serve("sample$n/server");
+        my $shortest = 5;    # seconds: a server that does not notice waits so long, every time
+        for my $try (1 .. 3) {
+            my $peer = peer($n, '');
+            my $port = $peer->sockport;
+            setsockopt $peer, IPPROTO_TCP, TCP_QUICKACK, 0 or die "setsockopt: $!";    # 40 ms
+            syswrite $peer, 'ABCD';
+            sysread $peer, my $answer, 4;
+            my $began = time;
+            hang_up($peer);
+            lines_about($server, $port);
+            my $seconds = time - $began;
+            $shortest = $seconds if $seconds < $shortest;
+            last if $shortest < 4;
+        }
+        cmp_ok($shortest, '<', 4, 'it goes on');
+        stop($server);
+    };
 }
 done_testing;
