@@ -168,7 +168,7 @@ sub stop ($process, $signal = 'TERM') {
     return ended($process);
 }
 
-# Runs COMMAND to its end; returns (exit status, stdout, stderr). The status of a signal is 128 + it,
+# Runs COMMAND to its end; returns (exit status, stdout, stderr). A signal is the status 128 + it,
 # what does not end is killed, and the status says so.
 sub run (@command) {
     my $process = start(@command);

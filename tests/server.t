@@ -104,7 +104,7 @@ for my $n (@samples) {
         is(stop($server, 'INT'), 2, 'the server lives until it is interrupted');
     };
 
-    subtest "sample$n: a silent client is given up after 5 s, though the server was stopped" => sub {
+    subtest "sample$n: a silent client is given up after 5 s, also after Ctrl-Z and fg" => sub {
         my $server = serve("sample$n/server");
         my $began = time;
         my $silent = peer($n, 'AB');
