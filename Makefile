@@ -10,13 +10,8 @@ $(samples): %: %/server %/client
 $(programs): %: %.c Makefile
 	$(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
-demo: all # each sample, recorded in a private network if one can be had, and drawn as soon as it is over
-	@lab=scripts/lab.sh; why=$$($$lab true 2>&1) || { lab=; echo "On lo, without a private network: $$why"; }; \
-	for n in 1 2; do \
-		$$lab scripts/capture.sh --run sample$$n >/dev/null && scripts/ladder.sh captures/sample$$n.pcap || exit; echo; \
-		[ $$n = 2 ] || { $$lab scripts/capture.sh --run sample3 >/dev/null & trap 'kill $$!; wait; exit 1' INT TERM; }; \
-	done; echo "sample3: its client sleeps for 3 s before it reads ..."; \
-	wait $$! && scripts/ladder.sh captures/sample3.pcap
+demo: all
+	@scripts/demo.sh
 
 test: all
 	prove -j4 tests

@@ -1,181 +1,519 @@
 #!/bin/sh
-# Records the packets of a sample on lo, printing them as they come, and checks what it recorded.
-# usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]
-#   --run    start the server and the client too, and stop when the conversation is over
+# Records the packets of the samples on lo, prints them as they come, and checks the recording.
+# usage: scripts/capture.sh [--run] [-w FILE] [sampleN|all] [-- TCPDUMP-OPTION...]
+#   sampleN  the sample to record; all, or no word: every sample
+#   --run    start the servers and the clients too, and stop when their conversations are over
 #   -w FILE  record there, not in captures/
-#   TCPDUMP-OPTIONs (-v -X -S -tttt ...) are for the packets that are printed; recorded is everything
-# Packets go to stdout, all else to stderr. Exit status: 0 recording whole, no client failed; 2 usage; else 1.
-set -eu
-usage='usage: scripts/capture.sh [--run] [-w FILE] sample1|sample2|sample3|all [-- TCPDUMP-OPTION...]'
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) here=$root/ PATH=$PATH:/usr/sbin
-[ "$PWD" != "$root" ] || here=''
+#            (what has that name is moved aside first, with its logs: sample1.1.pcap ...)
+#   TCPDUMP-OPTIONs (-v -X -S -tttt ...) are for the packets that are printed; all are recorded
+# Packets go to stdout, all else to stderr.
+# Exit status: 0 the recording is whole and no client has failed; 2 usage; else 1.
+set -u
+PATH=$PATH:/usr/sbin
+usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
 
-say() { printf 'capture.sh: %s\n' "$*" >&2; }
-die() { say "$(printf '%s ' "$@" | tr '\n' ' ' | sed 's/ *$//')"; exit 1; } # one line, always
-bad_usage() { say "$1 ($usage)"; exit 2; }
+# Descriptors that are closed are opened, so that no file of ours takes their place.
+(: <&0) 2>/dev/null || exec </dev/null
+(: >&1) 2>/dev/null || exec >/dev/null
+(: >&2) 2>/dev/null || exec 2>/dev/null
 
-# ---- what is asked -------------------------------------------------------------------------------
-run='' file='' what=''
+# ---- small tools -------------------------------------------------------------------------------
+deaf() { # to all signals that may come from a terminal, a reader or kill
+    trap '' INT TERM HUP QUIT PIPE
+}
+
+say() { # WORDS...: one line on stderr, whatever they hold
+    line=$(deaf && printf %s "$*" | tr '[:cntrl:]' ' ')
+    printf 'capture.sh: %s\n' "$line" >&2
+}
+
+die() { # WORDS...: said last, when everything is tidied up
+    last_words=$*
+    [ -z "$asked" ] || last_words='interrupted before anything was recorded'
+    exit 1
+}
+
+bad_usage() { # WORDS
+    last_words="$1 ($usage)"
+    exit 2
+}
+
+quoted() { # WORD, to be pasted into a shell
+    printf %s "$1" | sed "\|[^-A-Za-z0-9_./]|{s/'/'\\\\''/g; s/^/'/; s/\$/'/;}"
+}
+
+ended() { # PID: is it gone, or a zombie that nobody has waited for?
+    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
+}
+
+descendants() { # PID: prints the pids of its children, of theirs, and so on
+    # shellcheck disable=SC2013 # words
+    for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
+        echo "$child"
+        descendants "$child"
+    done
+}
+
+# Looks until COMMAND is true, for some SECONDS (more where a look takes long); else fails.
+await() { # SECONDS COMMAND...
+    looks=$(($1 * 50))
+    shift
+    until "$@"; do
+        [ "$looks" -gt 0 ] || return 1
+        looks=$((looks - 1))
+        sleep 0.02 # between two looks
+    done
+}
+
+# ---- whatever happens, nothing is left running, and no temporary file --------------------------
+asked=''    # to stop, by a signal
+work=''     # directory for what is temporary
+recorder='' # pid
+programs='' # pids
+made=''     # FILE is ours
+aside=''    # where the older recording is now
+problem=''  # why the recording is not complete
+last_words=''
+
+stop_recorder() {
+    [ -n "$recorder" ] || return 0
+    echo >&9
+    if ! await 5 ended "$recorder"; then
+        problem='tcpdump and tee have not ended in 5 s (who reads what is printed?)'
+        # shellcheck disable=SC2046 # a list of pids
+        kill -KILL $(descendants "$recorder") "$recorder" 2>/dev/null
+    fi
+    recorder=''
+}
+
+no_packets() { # is there nothing in FILE but the header of a pcap file, of 24 bytes?
+    [ "$(wc -c <"$file")" -le 24 ]
+}
+
+# shellcheck disable=SC2317,SC2329 # called by trap
+clean_up() {
+    deaf
+    for pid in $programs; do
+        kill "$pid" 2>/dev/null
+    done
+    for pid in $programs; do
+        await 5 ended "$pid" || kill -KILL "$pid"
+    done
+    stop_recorder
+    if [ -z "$made" ] || no_packets; then
+        undo_room
+    fi
+    [ -z "$work" ] || rm -rf -- "$work"
+    [ -z "$last_words" ] || say "$last_words"
+}
+trap clean_up EXIT
+trap 'asked=1' INT TERM HUP QUIT PIPE
+
+# ---- what is asked -----------------------------------------------------------------------------
+run=''
+file=''
+what=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --run) run=1 ;;
-    -w) file=${2-}; [ -n "${file#-}" ] || bad_usage '-w: no file'; shift ;;
-    sample[123] | sample[123]/ | all) [ -z "$what" ] || bad_usage "$1: one sample, or all"; what=${1%/} ;;
-    -h | --help) printf '%s\n' "$usage"; exit 0 ;;
-    --) shift; break ;;
-    -*) bad_usage "$1: unknown option; tcpdump's come after --" ;;
-    *) bad_usage "$1: unknown sample" ;;
+    --run)
+        run=1
+        ;;
+    -w)
+        file=${2-}
+        case $file in '' | -*) bad_usage '-w: no FILE' ;; esac
+        shift
+        ;;
+    -h | --help)
+        sed -n '/^# usage/,/^# Exit/s/^# //p' "$0"
+        exit 0
+        ;;
+    --)
+        shift
+        break
+        ;;
+    -*)
+        bad_usage "$1: unknown option; tcpdump's come after --"
+        ;;
+    *)
+        [ -z "$what" ] || bad_usage "$1: one sample, or all"
+        what=${1%/}
+        [ -n "$what" ] || bad_usage "'$1': unknown sample"
+        ;;
     esac
     shift
 done
-[ -n "$what" ] || bad_usage 'no sample'
-case $what in
-all) samples='sample1 sample2 sample3' name=sampleN filter='tcp portrange 8081-8083' ;;
-*) samples=$what name=$what filter="tcp port 808${what#sample}" ;;
-esac
-
-# ---- what it needs -------------------------------------------------------------------------------
-[ "$(id -u)" -ne 0 ] || [ "${SUDO_UID:-0}" -eq 0 ] ||
-    die 'started with sudo: run it as yourself, it uses sudo for the capturing tcpdump alone'
-command -v tcpdump >/dev/null || die 'tcpdump: not found (sudo apt-get install tcpdump)'
-for sample in $samples; do
-    [ -x "$root/$sample/server" ] || die "$sample/server: not built (run make first)"
-    [ -x "$root/$sample/client" ] || die "$sample/client: not built (run make first)"
-done
-# With an empty recording tcpdump says now what it does not like in its options.
-why=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
-    tcpdump -nn -r - "$@" 2>&1 >/dev/null) ||
-    die "$(printf '%s\n' "$why" | grep -m 1 '^tcpdump: ')" '(after -- come options of tcpdump: man tcpdump)'
-sudo=''
-if [ "$(id -u)" -ne 0 ] && ! why=$(tcpdump -i lo -L 2>&1 >/dev/null); then
-    sudo=sudo lab="scripts/lab.sh scripts/capture.sh --run $what"
-    command -v sudo >/dev/null || die "$why (install sudo, or use $lab)"
+if [ -z "$what" ]; then
+    what=all
+    [ -n "$run" ] || say 'no sample given: recording all of them until Ctrl-C (--help: the usage)'
 fi
 
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
+in_root=$root/ # before names in the project
+[ "$PWD" != "$root" ] || in_root=''
+case $what in
+all)
+    samples=$(cd "$root" && echo sample[1-9])
+    filter='tcp portrange 8081-8089'
+    ;;
+sample[1-9])
+    samples=$what
+    filter="tcp port 808${what#sample}"
+    ;;
+*)
+    bad_usage "$what: unknown sample"
+    ;;
+esac
+for sample in $samples; do
+    [ -d "$root/$sample" ] || bad_usage "$sample: unknown sample"
+done
+
+# ---- what it needs -----------------------------------------------------------------------------
+[ "$(id -u)" -ne 0 ] || [ "${SUDO_UID:-0}" -eq 0 ] ||
+    die 'started with sudo: run it as yourself, it uses sudo for tcpdump alone'
+for tool in tcpdump flock setpriv setsid taskset; do
+    command -v $tool >/dev/null || die "$tool: not found (sudo apt-get install tcpdump util-linux)"
+done
+for sample in $samples; do
+    for role in server client; do
+        [ -x "$root/$sample/$role" ] || die "$sample/$role: not built (run make first)"
+    done
+done
+# From an empty recording (a pcap header and no packet) tcpdump prints nothing, but it says what it
+# does not like in its options.
+complaint=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
+    tcpdump -nn -r - "$@" 2>&1 >/dev/null) ||
+    die "$(printf '%s\n' "$complaint" | grep -m 1 '^tcpdump: ')" \
+        '(after -- come options of tcpdump: man tcpdump)'
+sudo=''
+lab="scripts/lab.sh scripts/capture.sh --run $what"
+if [ "$(id -u)" -ne 0 ] && ! complaint=$(tcpdump -i lo -L 2>&1 >/dev/null); then
+    command -v sudo >/dev/null || die "$complaint (install sudo, or use $lab)"
+    sudo=1
+    sudo -n tcpdump -i lo -L >/dev/null 2>&1 || say "sudo is used for tcpdump: $complaint"
+fi
+
+# ---- room for the recording, before there is one -----------------------------------------------
 umask 077 # a recording shows its owner's data
 if [ -z "$file" ]; then
-    file=${here}captures/$what.pcap
-    why=$(mkdir -p -- "${file%/*}" 2>&1) || die "$why"
+    file=${in_root}captures/$what.pcap
+    mkdir -p "$root/captures" 2>/dev/null || die "$root/captures: cannot be made (ls -ld $root)"
 fi
+case $file in
+*[[:cntrl:]]*) die 'a file name with control characters (-w FILE names another)' ;;
+esac
 [ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file"
-[ "$file" = "${file##*/}" ] || [ -d "${file%/*}/" ] || die "${file%/*}: no such directory (mkdir makes one)"
+directory=$(dirname -- "$file")
+[ -d "$directory" ] || die "$directory: no such directory (mkdir makes one)"
+[ -r "$directory" ] || die "$directory: may not be read (ls -ld shows who may)"
+exec 7<"$directory" # is locked while names in it are chosen
 base=${file%.pcap}
+suffix=${file#"$base"} # .pcap or nothing
 
-# ---- whatever happens, nothing is left running, and no temporary file ----------------------------
-work='' recorder='' programs='' failed='' signals=0
-alive() { [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; } # PID: not yet ended
-# Ends the recorder: again and again, for a tcpdump that is just beginning is deaf to SIGINT.
-stop() { while [ -n "$recorder" ] && alive "$recorder"; do echo >&9; sleep 0.05; done; }
-# shellcheck disable=SC2317,SC2329 # called by trap
-clean_up() {
-    [ $? -le 128 ] || say 'interrupted: nothing is kept' # a signal has ended a command here
-    trap '' INT TERM HUP
-    for pid in $programs; do kill "$pid" 2>/dev/null || true; done
-    stop
-    wait
-    [ -z "$work" ] || rm -rf -- "$work"
+exists() { # NAME: also as a symbolic link to nothing
+    [ -e "$1" ] || [ -L "$1" ]
 }
-trap clean_up EXIT
-trap 'signals=$((signals + 1)); [ -z "$recorder" ] || echo >&9; [ ! -t 2 ] || echo >&2' INT TERM HUP # (^C)
 
-# All that is temporary is in here, beside FILE. mktemp is deaf to signals: this shell has to get the name.
-work=$(trap '' INT TERM HUP; exec mktemp -d -- "$base.XXXXXX" 2>&1) || { why=$work work=''; die "$why"; }
-why=$({ mkfifo -- "$work/stop" && head -c 65536 /dev/zero >"$work/words" && : >"$work/words"; } 2>&1) ||
-    die "$file: no room for it (df shows whether the disk is full): $why"
-exec 9<>"$work/stop" # a line in it ends the recorder
+# COMMAND [ARGUMENT...] NAME for each file of a recording that is there; stops when one fails.
+each_file() { # BASE COMMAND...
+    of=$1
+    shift
+    for name in "$of$suffix" "$of".server.log "$of".client.log \
+        "$of".sample[1-9].server.log "$of".sample[1-9].client.log; do
+        ! exists "$name" || "$@" "$name" || return 1
+    done
+}
 
-# ---- record --------------------------------------------------------------------------------------
-# The only command that needs privileges. It writes to a pipe: FILE is the user's own, wherever it is.
-# -U --immediate-mode: each packet at once; -s 256 -B 16384 (KiB): the ring holds a burst of thousands.
-# shellcheck disable=SC2016 # for the inner shell
-record='exec 3<&0; tcpdump -i lo -s 256 -B 16384 -U --immediate-mode -w - "$1" & tcpdump=$!
-    { while read -r stop; do kill -INT $tcpdump; done; kill -INT $tcpdump; } <&3 >/dev/null 2>&1 &
-    wait $tcpdump; kill -KILL $!'
+rename() { # BASE NAME: the file of a recording called $of is one of BASE
+    mv -n -- "$2" "$1${2#"$of"}"
+}
+
+taken() { # BASE: has anything the name of such a recording?
+    for name in "$1$suffix" "$1".*; do
+        ! exists "$name" || return 0
+    done
+    return 1
+}
+
+lock_names() {
+    flock -w 10 7 || die "$directory: another capture.sh has locked it for 10 s"
+}
+
+being_recorded() { # is FILE locked by another capture.sh? (flock: 1; other failures are no answer)
+    [ -f "$file" ] && [ -r "$file" ] || return 1
+    flock -n -s 6 6<"$file"
+    [ $? -eq 1 ]
+}
+
+log_of() { # SAMPLE ROLE
+    if [ "$what" = all ]; then
+        echo "$base.$1.$2.log"
+    else
+        echo "$base.$2.log"
+    fi
+}
+
+make() { # NAME: a new file
+    complaint=$( (set -C && : >"$1") 2>&1) || die "$1: cannot be made (${complaint##*: })"
+}
+
+make_room() {
+    lock_names
+    number=1
+    while taken "$base.$number"; do
+        number=$((number + 1))
+    done
+    if being_recorded; then
+        busy=$file
+        base=$base.$number
+        file=$base$suffix
+        say "$busy is being recorded just now; this recording is $file"
+    else
+        aside=$base.$number
+        complaint=$(each_file "$base" rename "$aside" 2>&1) ||
+            die "$file: cannot be moved aside (${complaint##*: })"
+    fi
+    make "$file"
+    made=1
+    exec 8>>"$file"
+    flock -n 8 # as long as this script or its recorder lives
+    for sample in ${run:+$samples}; do
+        make "$(log_of "$sample" server)"
+        make "$(log_of "$sample" client)"
+    done
+    flock -u 7
+}
+
+# When nothing was recorded, everything has its name again.
+undo_room() {
+    [ -n "$made$aside" ] || return 0
+    flock -w 10 7
+    if [ -n "$made" ] && [ -n "$run" ]; then
+        each_file "$base" rm -f --
+    elif [ -n "$made" ]; then
+        rm -f -- "$file" # logs are another's
+    fi
+    [ -z "$aside" ] || each_file "$aside" rename "$base"
+}
+make_room
+
+# ---- record ------------------------------------------------------------------------------------
+work=$(deaf && mktemp -d) || die 'no temporary directory can be made (TMPDIR names another place)'
+mkfifo "$work/stop" || die "$work/stop: cannot be made"
+exec 9<>"$work/stop"
+: >"$work/words" # of tcpdump, and of sudo
+
+# Captures to stdout. A line on descriptor 3 ends it, and so does its end: this script is no more.
+# -U --immediate-mode: each packet at once; -s 256 -B 16384 (KiB): room for a burst of thousands.
+# -Z: from root tcpdump becomes this user, who may then end it without sudo.
+capture() {
+    set -- -i lo -s 256 -B 16384 -U --immediate-mode -w - "$filter"
+    if [ -n "$sudo" ]; then
+        set -- sudo tcpdump -Z "$(id -un)" "$@"
+    else
+        set -- tcpdump "$@"
+    fi
+    "$@" </dev/null 2>"$work/words" &
+    tcpdump=$!
+    {
+        read -r _ <&3
+        while :; do # one that is just starting does not hear it
+            # shellcheck disable=SC2046 # a list of pids: with sudo, it is tcpdump's parent
+            kill -INT "$tcpdump" $(descendants "$tcpdump")
+            sleep 0.05
+        done
+    } >/dev/null 2>&1 &
+    wait "$tcpdump"
+    echo $? >"$work/tcpdump"
+    kill -KILL $!
+}
+
+# From stdin into FILE, and on to stdout. Where coreutils are uutils, GNU's tee is called gnutee.
+tee=$(command -v gnutee || echo tee)
+copy() {
+    "$tee" -- "$file" 2>"$work/tee words"
+    echo $? >"$work/tee"
+}
+
+# In a session of its own, where Ctrl-C does not end it before the last packet is printed.
+print_packets() { # TCPDUMP-OPTION...
+    setsid tcpdump -nn -l -r - "$@" 2>/dev/null
+    cat >/dev/null # when it has ended early (-c 3, nobody reads), copy goes on
+}
+
 {
-    trap '' INT TERM HUP # they are for this shell; tcpdump would hear them in any case, hence setsid
-    $sudo sh -c "$record" sh "$filter" <"$work/stop" | tee -p -- "$work/pcap" |
-        setsid tcpdump -nn -l -r - "$@" 2>/dev/null
-} 2>>"$work/words" 9>&- &
+    deaf
+    capture | copy | print_packets "$@"
+} 3<"$work/stop" 7<&- 9>&- &
 recorder=$!
-until grep -q 'listening on' "$work/words"; do # tcpdump says so when it captures
-    [ "$signals" -eq 0 ] || die 'interrupted: nothing is kept'
-    alive "$recorder" || die "$(grep . "$work/words")" "${sudo:+(without sudo: $lab)}"
-    sleep 0.01 # between two looks
-done
 
-# Are all conversations in the recording, from the first packet to the last?
-whole() { verdict=$("$root/scripts/ladder.sh" --verdict "$work/pcap" 2>/dev/null); }
-# Starts SAMPLE's ROLE, pid $started, and waits for its line about CALL, or its end. On one CPU: lo
-# queues packets on the CPU that sends them, so two CPUs may swap two packets; one cannot.
-cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
-start() {
-    taskset -c "$cpu" "$root/$1/$2" >"$work/$1.$2.log" 2>"$work/$1 $2" 9>&- &
-    started=$! programs="$programs $!"
-    while alive "$started" && ! grep -qs " $3 " "$work/$1.$2.log"; do sleep 0.01; done # between two looks
+# Has tcpdump begun to capture, or will it never? What sudo says meanwhile is shown when it is said.
+shown=0 # lines
+begun() {
+    lines=$(wc -l <"$work/words")
+    if [ -n "$sudo" ] && [ "$lines" -gt "$shown" ]; then
+        sed -n "$((shown + 1)),${lines}p" "$work/words" | grep -v '^tcpdump: ' >&2
+        shown=$lines
+    fi
+    [ -n "$asked" ] || ended "$recorder" || grep -q 'listening on' "$work/words"
 }
-if [ -n "$run" ]; then
+patience=10
+[ -z "$sudo" ] || patience=900 # for a password sudo waits three times five minutes
+await $patience begun || die "tcpdump does not capture after $patience s"
+[ -z "$asked" ] || die
+if ended "$recorder"; then
+    begun
+    complaint=$(grep '^tcpdump: ' "$work/words" | tail -n 1)
+    die "${complaint:-sudo has not started tcpdump}${sudo:+ (without sudo: $lab)}"
+fi
+
+# ---- the conversations -------------------------------------------------------------------------
+fail() { # WORDS: the recording will not be complete
+    problem=$*
+    return 1
+}
+
+# Starts a program on one CPU: lo queues packets on the CPU that sends them, so two CPUs may swap
+# two packets. Waits for its line about CALL, or its end. Should this script be killed, it ends.
+cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
+start() { # SAMPLE ROLE CALL
+    log=$(log_of "$1" "$2")
+    setpriv --pdeathsig TERM taskset -c "$cpu" "$root/$1/$2" \
+        >"$log" 2>"$work/$1 $2" 7<&- 8>&- 9>&- &
+    started=$!
+    programs="$programs $started"
+    await 10 has_come_to "$3" || fail "$1 $2: no line about $3 in 10 s"
+}
+has_come_to() { # CALL
+    [ -n "$asked" ] || grep -q " $1 " "$log" || ended "$started"
+}
+
+over() { # PID
+    [ -n "$asked" ] || ended "$1"
+}
+
+# Does the ladder find N conversations, and all of them whole?
+whole() { # N
+    "$root/scripts/ladder.sh" --verdict "$file" >"$work/verdicts" 2>"$work/ladder words"
+    ladder=$?
+    conversations=$(grep -c . "$work/verdicts")
+    [ $ladder -eq 0 ] && [ "$conversations" -eq "$1" ]
+}
+all_seen() {
+    [ -n "$asked" ] || ended "$recorder" || whole "$clients_started"
+}
+
+# What follows a client that failed, nobody knows: nothing, if FILE has not grown for a second.
+until_quiet() {
+    size=''
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        before=$size
+        size=$(wc -c <"$file")
+        if [ "$size" = "$before" ] || [ -n "$asked" ]; then
+            break
+        fi
+        sleep 1
+    done
+}
+
+clients_started=0
+client_failed=''
+converse() {
     for sample in $samples; do
-        start "$sample" server listen
-        alive "$started" || die "$sample server: $(grep . "$work/$sample server" || echo 'disk full?')"
+        start "$sample" server listen || return
+        ! ended "$started" || fail "$sample server: $(cat "$work/$sample server")" || return
     done
     clients=''
-    for sample in $samples; do # one connection after the other: the same order in every recording of all
-        start "$sample" client connect
-        clients="$clients $started"
+    for sample in $samples; do # one connection after the other: the same order in every recording
+        start "$sample" client connect || return
+        clients="$clients $sample:$started"
+        clients_started=$((clients_started + 1))
     done
-    for client in $clients; do wait "$client" || failed=1; done
-    for why in "$work"/*' client'; do [ ! -s "$why" ] || say "${why##*/}: $(cat "$why")"; done
-    # The last packets may still be on their way into the file. What follows a client that failed, nobody
-    # knows: nothing, if the file has not grown for a second. (The ten without one are against hanging.)
-    quiet=0 size='' patience=$((200 - 180 * ${failed:-0}))
-    until [ "$signals" -gt 0 ] || [ "$quiet" -ge "$patience" ] || { [ -z "$failed" ] && whole; }; do
-        before=$size size=$(wc -c <"$work/pcap") quiet=$((quiet + 1))
-        [ "$size" = "$before" ] || quiet=0
-        sleep 0.05 # between two looks
+    for client in $clients; do
+        await 60 over "${client#*:}" || fail "${client%:*} client: has not ended in 60 s" || return
+        wait "${client#*:}" || client_failed=1
     done
-else
-    where='other terminals' # but where there is only lo, they would be elsewhere
-    [ "$(wc -l </proc/net/dev)" -ne 3 ] || where='this private network (all in one: scripts/lab.sh bash)'
+    if [ -n "$client_failed" ]; then
+        until_quiet
+    else
+        await 10 all_seen
+    fi
+}
+over_by_hand() {
+    [ -n "$asked" ] || ended "$recorder"
+}
+by_hand() {
+    name=$what
+    [ "$what" != all ] || name=sampleN
+    where='other terminals'
+    # A network that has lo alone is private: other terminals are outside.
+    sed 1,2d /proc/net/dev | grep -qv '^ *lo:' ||
+        where='this private network (all in one: scripts/lab.sh bash)'
     say "ready: start ./$name/server, then ./$name/client, in $where; Ctrl-C ends"
-    while [ "$signals" -eq 0 ] && alive "$recorder"; do sleep 0.1 || true; done # between two looks
+    until over_by_hand; do
+        sleep 0.1 # between two looks
+    done
+}
+if [ -n "$run" ]; then
+    converse
+else
+    by_hand
 fi
-stop
 
-# ---- check and name it ---------------------------------------------------------------------------
-problem=''
-whole || problem=$(printf '%s\n' "$verdict" | sed -n '/missing/{s/^[0-9]* //p;q;}')
-packets=$(printf '%s\n' "$verdict" | awk '{ n += $1 } END { print n + 0 }')
-conversations=$(printf '%s\n' "$verdict" | awk 'NF { n++ } END { print n + 0 }')
-dropped=$(sed -n 's/^\([0-9]*\) packets* dropped by kernel.*/\1/p' "$work/words")
-[ "$packets" -gt 0 ] || problem='no packets came'
-[ "${dropped:-0}" -eq 0 ] || problem="$dropped packets were dropped by the kernel"
-[ -n "$dropped" ] || problem="tcpdump: $(tail -n 1 "$work/words")"
-! grep -q '^tee: ' "$work/words" || problem=$(grep '^tee: ' "$work/words")
-[ -z "$run" ] || [ "$signals" -eq 0 ] || problem=interrupted
-n() { if [ "$1" -eq 1 ]; then echo "$1 $2"; else echo "$1 $2s"; fi; }
-summary="$(n "$packets" packet), $(n "$conversations" conversation), ${dropped:-?} dropped"
-if [ "$packets" -gt 0 ]; then
-    [ -z "$problem" ] || { base=$base.incomplete file=$base.pcap; }
-    while [ -e "$work/pcap" ]; do # mv -n gives way to a recording that has just taken the name
-        # what has the name keeps it, with the time of its last change; or another capture.sh is at it
-        if stamp=$(date -r "$file" +%Y%m%d-%H%M%S 2>/dev/null); then
-            again=''
-            while [ -e "$base.$stamp$again.pcap" ]; do again=-$((${again#-} + 1)); done
-            for old in "$base".server.log "$base".client.log "$base".sample[123].*.log "$file"; do
-                [ ! -e "$old" ] || mv -n -- "$old" "$base.$stamp$again${old#"$base"}" 2>/dev/null || true
-            done
-        fi
-        mv -n -- "$work/pcap" "$file"
-    done
-    for log in ${run:+"$work"/*.log}; do
-        to=${log##*/}
-        [ "$what" = all ] || to=${to#*.}
-        mv -- "$log" "$base.$to"
-    done
-    summary="$summary, kept as $file"
+# ---- stop and check ----------------------------------------------------------------------------
+deaf
+ended_early=''
+[ -n "$asked" ] || ! ended "$recorder" || ended_early=1
+stop_recorder
+for words in "$work"/sample*; do
+    [ ! -s "$words" ] || say "${words##*/}: $(cat "$words")"
+done
+
+count() { # WHAT: tcpdump's number of "packets WHAT" at its end
+    sed -n "s/^\([0-9]*\) packets* $1\$/\1/p" "$work/words"
+}
+packets=$(count captured)
+dropped=$(count 'dropped by kernel')
+wanted=$clients_started
+whole "$wanted"
+[ -n "$run" ] || wanted=$conversations
+
+if [ -n "$problem" ]; then
+    : # it is known
+elif [ -n "$run" ] && [ -n "$asked" ]; then
+    problem=interrupted
+elif [ "$(cat "$work/tcpdump")" != 0 ] || [ -n "$ended_early" ]; then
+    problem="tcpdump has ended by itself: $(tail -n 1 "$work/words")"
+elif [ "$(cat "$work/tee")" != 0 ]; then
+    problem=$(tail -n 1 "$work/tee words")
+elif no_packets; then
+    problem='no packets came'
+elif [ "$dropped" != 0 ]; then
+    problem="$dropped packets were dropped by the kernel"
+elif [ $ladder -eq 3 ]; then
+    problem='a conversation lacks its beginning or its end'
+elif [ $ladder -ne 0 ]; then
+    problem="it could not be checked: $(tail -n 1 "$work/ladder words")"
+elif [ "$conversations" -ne "$wanted" ]; then
+    problem="not $wanted conversations"
 fi
-[ -z "$problem" ] || die "not a complete recording: $problem ($summary)"
-# WORD, to be pasted into a shell.
-quoted() { printf %s "$1" | sed "\|[^-A-Za-z0-9_./]|{s/'/'\\\\''/g; s/^/'/; s/\$/'/;}"; }
-say "$summary; next: $(quoted "${here}scripts/ladder.sh") $(quoted "$file")"
-[ -z "$failed" ]
+! no_packets || die "not a complete recording: $problem (nothing is kept)"
+
+number_of() { # NUMBER THING
+    if [ "$1" = 1 ]; then
+        echo "1 $2"
+    else
+        echo "$1 $2s"
+    fi
+}
+summary="$(number_of "${packets:-?}" packet), $(number_of "$conversations" conversation)"
+summary="$summary, ${dropped:-?} dropped, kept as $file"
+if [ -n "$problem" ]; then
+    last_words="not a complete recording: $problem ($summary)"
+    exit 1
+fi
+next="$(quoted "${in_root}scripts/ladder.sh") $(quoted "$file")"
+for log in server.log client.log; do
+    [ -n "$run" ] || [ ! -e "$log" ] || next="$next $log" # as README's tee keeps them
+done
+last_words="$summary; next: $next"
+[ -z "$client_failed" ]
