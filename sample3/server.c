@@ -135,13 +135,12 @@ static void say(const char *step)
 /* Says what receive() has returned where something else was awaited. */
 static void say_unexpected(ssize_t received)
 {
-    char line[64];
-
     if (received > 0) {
         say("recv other bytes");
     } else if (received == 0) {
         say("recv 0 bytes (end of file)");
     } else {
+        char line[64];
         snprintf(line, sizeof line, "recv: %s", strerror(errno));
         say(line);
     }
