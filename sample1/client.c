@@ -15,8 +15,8 @@
 
 #define NOT_CDEF "recv, not \"CDEF\" (is that ./sample1/server?)"
 
-static int check(int result, const char *call);
-static void fail(const char *call, const char *reason);
+static int check(int result, const char *call); /* ends the program if a call has failed */
+static void fail(const char *call, const char *reason); /* ends the program */
 static ssize_t receive(int connection, char *data, size_t size);
 static void say(const char *step);
 
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: unexpected argument (usage: ./sample1/client)\n", argv[1]);
         return 2;
     }
-    /* Without stdout a socket would get its number, and our lines would go to the server. */
+    /* If descriptor 1 is closed, socket() returns 1, and our lines would go to the server. */
     check(fcntl(STDOUT_FILENO, F_GETFD), "stdout (it takes a line for every step)");
     const int connection = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
     check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
@@ -84,8 +84,9 @@ static void fail(const char *call, const char *reason)
     exit(EXIT_FAILURE);
 }
 
-/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 is end of file, -1 an
- * error: ETIMEDOUT if nothing came for 5 s (SO_RCVTIMEO). Ctrl-Z and fg (EINTR) do not end it. */
+/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 if the peer's FIN comes
+ * first, -1 for an error: ETIMEDOUT if nothing has come for 5 s. With SO_RCVTIMEO Ctrl-Z and fg
+ * interrupt recv() (EINTR); then it is called again. */
 static ssize_t receive(int connection, char *data, size_t size)
 {
     size_t have = 0;
@@ -106,8 +107,8 @@ static ssize_t receive(int connection, char *data, size_t size)
     return (ssize_t)have;
 }
 
-/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort.
- * The scripts read the lines of listen, accept and connect. */
+/* Prints a step at once: before a call that sends, after one that receives, so that these lines and
+ * the packets sort by time. The scripts wait for the lines of listen, accept and connect. */
 static void say(const char *step)
 {
     struct timespec now;

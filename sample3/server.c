@@ -15,40 +15,45 @@
 #include <time.h>
 #include <unistd.h>
 
-static int check(int result, const char *call);
+static int check(int result, const char *call); /* ends the program if a call has failed */
 static ssize_t receive(int connection, char *data, size_t size);
 static void say(const char *step);
 static void say_unexpected(ssize_t received);
 
-/* The conversation with one client, and how it ends. */
+/* The conversation with one client, up to its end. */
 static void converse(int connection)
 {
     char data[4];
     ssize_t n = receive(connection, data, 4);
 
-    if (n == 4 && memcmp(data, "ABCD", 4) == 0) {
-        say("recv 4 bytes \"ABCD\"");
-        say("send 4 bytes \"CDEF\"");
-        if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1)
-            perror("send"); /* the client is gone; the next one is served */
-        /* A RST now could cross the client's ACK of "CDEF": wait for that ACK, for 5 s at most.
-         * poll() awaits no event: it takes 1 ms, or less if the client is gone. */
-        struct pollfd client = { .fd = connection };
-        int unacknowledged = 0;
-        for (int ms = 0; ms < 5000; ms++) {
-            check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
-            if (unacknowledged == 0)
-                break;
-            if (poll(&client, 1, 1) != 0)
-                break;
-        }
-        /* With {1, 0} close() sends RST instead of FIN, and neither side keeps TIME-WAIT. */
-        const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
-        say("setsockopt SO_LINGER {1, 0}");
-        check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
-    } else {
+    if (n != 4 || memcmp(data, "ABCD", 4) != 0) {
         say_unexpected(n);
+        return;
     }
+    say("recv 4 bytes \"ABCD\"");
+    say("send 4 bytes \"CDEF\"");
+    if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1) {
+        perror("send"); /* the client is gone */
+        return;
+    }
+    /* Wait until the client has acknowledged "CDEF", some 5 s at most: a RST now could come before
+     * that ACK is sent, or cross it. TIOCOUTQ counts the bytes that are not acknowledged. */
+    struct pollfd hangup = { .fd = connection }; /* poll() takes 1 ms, or less after a reset */
+    int unacknowledged = 0;
+    for (int tries = 0; tries < 5000; tries++) {
+        check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
+        if (unacknowledged == 0 || poll(&hangup, 1, 1) != 0)
+            break;
+    }
+    /* Nothing is sent yet; but with {1, 0} close() sends RST, not FIN, and nobody has TIME-WAIT. */
+    const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+    say("setsockopt SO_LINGER {1, 0}");
+    check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
+}
+
+static void serve(int connection)
+{
+    converse(connection);
     say("close");
     check(close(connection), "close");
 }
@@ -64,13 +69,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: unexpected argument (usage: ./sample3/server)\n", argv[1]);
         return 2;
     }
-    /* Without stdout a socket would get its number, and our lines would go to the client. */
+    /* If descriptor 1 is closed, socket() returns 1, and our lines would go to the client. */
     check(fcntl(STDOUT_FILENO, F_GETFD), "stdout (it takes a line for every step)");
     const int listener = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
     check(bind(listener, (const struct sockaddr *)&address, sizeof address),
           "bind 127.0.0.1:8083 (if it is in use, ss -tanp shows by what)");
-    check(listen(listener, SOMAXCONN), "listen (if the port is in use, ss -tanp shows by what)");
+    check(listen(listener, SOMAXCONN), "listen (does another server begin at the same moment?)");
     say("listen 127.0.0.1:8083");
     for (;;) {
         struct sockaddr_in peer;
@@ -78,10 +83,10 @@ int main(int argc, char **argv)
         char line[64];
 
         const int connection = check(accept(listener, (struct sockaddr *)&peer, &length), "accept");
-        snprintf(line, sizeof line, "accept 127.0.0.1:%d", ntohs(peer.sin_port));
+        snprintf(line, sizeof line, "accept %s:%d", inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
-        converse(connection);
+        serve(connection);
     }
 }
 
@@ -95,8 +100,9 @@ static int check(int result, const char *call)
     return result;
 }
 
-/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 is end of file, -1 an
- * error: ETIMEDOUT if nothing came for 5 s (SO_RCVTIMEO). Ctrl-Z and fg (EINTR) do not end it. */
+/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 if the peer's FIN comes
+ * first, -1 for an error: ETIMEDOUT if nothing has come for 5 s. With SO_RCVTIMEO Ctrl-Z and fg
+ * interrupt recv() (EINTR); then it is called again. */
 static ssize_t receive(int connection, char *data, size_t size)
 {
     size_t have = 0;
@@ -117,8 +123,8 @@ static ssize_t receive(int connection, char *data, size_t size)
     return (ssize_t)have;
 }
 
-/* One line a step, at once: sends are announced, receipts reported, so lines and packets sort.
- * The scripts read the lines of listen, accept and connect. */
+/* Prints a step at once: before a call that sends, after one that receives, so that these lines and
+ * the packets sort by time. The scripts wait for the lines of listen, accept and connect. */
 static void say(const char *step)
 {
     struct timespec now;
