@@ -496,7 +496,10 @@ elif [ $ladder -ne 0 ]; then
 elif [ "$conversations" -ne "$wanted" ]; then
     problem="not $wanted conversations"
 fi
-! no_packets || die "not a complete recording: $problem (nothing is kept)"
+if no_packets; then
+    last_words="not a complete recording: $problem (nothing is kept)"
+    exit 1
+fi
 
 number_of() { # NUMBER THING
     if [ "$1" = 1 ]; then

@@ -11,7 +11,7 @@
 set -u
 usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
 handed_over='PATH HOME USER LOGNAME SHELL TERM TZ TMPDIR LANG LANGUAGE LC_ALL LC_COLLATE LC_CTYPE
-    LC_MESSAGES LC_MONETARY LC_NUMERIC LC_TIME AWK CC CI MOMENTS SEED ROUNDS ONLY N'
+    LC_MESSAGES LC_MONETARY LC_NUMERIC LC_TIME AWK CC CI MOMENTS SEED ROUNDS PATIENCE ONLY N'
 case :$PATH: in
 *:/usr/sbin:*) ;;
 *) PATH=$PATH:/usr/sbin ;; # an ordinary user's lacks it on Debian, and nft, ip, ss may be there
