@@ -87,7 +87,7 @@ stop_recorder() {
 }
 
 no_packets() { # is there nothing in FILE but the header of a pcap file, of 24 bytes?
-    [ "$(wc -c <"$file")" -le 24 ]
+    bytes=$(wc -c 2>/dev/null <"$file") && [ "$bytes" -le 24 ]
 }
 
 # shellcheck disable=SC2317,SC2329 # called by trap
@@ -184,10 +184,16 @@ complaint=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
     tcpdump -nn -r - "$@" 2>&1 >/dev/null) ||
     die "$(printf '%s\n' "$complaint" | grep -m 1 '^tcpdump: ')" \
         '(after -- come options of tcpdump: man tcpdump)'
+no_sudo() { # prints what somebody may do who has none
+    if unshare --user --net true 2>/dev/null; then
+        echo "without sudo: scripts/lab.sh scripts/capture.sh --run $what"
+    else
+        echo 'only root may capture here'
+    fi
+}
 sudo=''
-lab="scripts/lab.sh scripts/capture.sh --run $what"
 if [ "$(id -u)" -ne 0 ] && ! complaint=$(tcpdump -i lo -L 2>&1 >/dev/null); then
-    command -v sudo >/dev/null || die "$complaint (install sudo, or use $lab)"
+    command -v sudo >/dev/null || die "$complaint (install sudo; $(no_sudo))"
     sudo=1
     sudo -n tcpdump -i lo -L >/dev/null 2>&1 || say "sudo is used for tcpdump: $complaint"
 fi
@@ -363,7 +369,7 @@ await $patience begun || die "tcpdump does not capture after $patience s"
 if ended "$recorder"; then
     begun
     complaint=$(grep '^tcpdump: ' "$work/words" | tail -n 1)
-    die "${complaint:-sudo has not started tcpdump}${sudo:+ (without sudo: $lab)}"
+    die "${complaint:-sudo has not started tcpdump}${sudo:+ ($(no_sudo))}"
 fi
 
 # ---- the conversations -------------------------------------------------------------------------

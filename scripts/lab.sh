@@ -6,7 +6,7 @@
 #               tcpdump still sees it
 # COMMAND has this user, directory and terminal, this environment, and a PATH that ends in
 # /usr/sbin. Where users may not have namespaces sudo makes the network; then of the environment
-# the variables that are named below reach COMMAND.
+# the variables that are named below reach COMMAND, and kill may not pass sudo (Ctrl-C does).
 # Exit status: COMMAND's; 125 when there was no private network to run it in.
 set -u
 usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
