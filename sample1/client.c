@@ -118,6 +118,6 @@ static void say(const char *step)
     check(clock_gettime(CLOCK_REALTIME, &now), "clock_gettime");
     localtime_r(&now.tv_sec, &local);
     strftime(hms, sizeof hms, "%H:%M:%S", &local);
-    check(dprintf(STDOUT_FILENO, "%s.%06ld client %s\n", hms, now.tv_nsec / 1000, step),
-          "stdout (it takes a line for every step)");
+    check(printf("%s.%06ld client %s\n", hms, now.tv_nsec / 1000, step), "stdout");
+    check(fflush(stdout), "stdout (it takes a line for every step)");
 }

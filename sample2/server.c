@@ -134,8 +134,8 @@ static void say(const char *step)
     check(clock_gettime(CLOCK_REALTIME, &now), "clock_gettime");
     localtime_r(&now.tv_sec, &local);
     strftime(hms, sizeof hms, "%H:%M:%S", &local);
-    check(dprintf(STDOUT_FILENO, "%s.%06ld server %s\n", hms, now.tv_nsec / 1000, step),
-          "stdout (it takes a line for every step)");
+    check(printf("%s.%06ld server %s\n", hms, now.tv_nsec / 1000, step), "stdout");
+    check(fflush(stdout), "stdout (it takes a line for every step)");
 }
 
 /* Says what receive() has returned where something else was awaited. */
