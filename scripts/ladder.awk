@@ -1,166 +1,233 @@
-# Last step of ladder.sh: reads what packets.awk wrote (see its head), sorted, and draws. Variables: art, the
-# characters to draw with; times, mermaid, only_verdict: 1 or empty; $file of the environment is for messages.
-# Exit status: 1 the recording is not whole or holds no TCP, 3 some conversation is not whole (only_verdict).
+# Last step of ladder.sh: reads what packets.awk wrote (see its head), sorted. Of each conversation it collects
+# all packets (here), judges and plays them (states.awk), and says and draws what came out (draw.awk).
+# Variables: art, the characters to draw with; times, mermaid, only_verdict: 1 or empty; $file of the
+# environment is for messages. Exit status: 1 the recording is not whole or holds no TCP, 3 some conversation
+# is not whole (only_verdict).
+#
+# The ends are "C" and "S". Of the conversation:
+#   client, server  its ends as tcpdump writes them; itself: they are one
+#   n               items, each a packet or a call of a program:
+#   kind[i]         SYN, "SYN, ACK", FIN, RST, "" (data or an ACK), REPLAY (see take_syn()), or call
+#   from[i]         the end that sent or called; to(i) is the other
+#   at[i]           its time in seconds; flags[i], size[i] (bytes of data) and data[i] are tcpdump's
+#   seq[i], end[i]  first number, and the one after the last; ack[i]: "" if there is none. They go on after
+#                   2^32, so that they can be compared; near[END] is a number of END's that they are near to
+#   packets, copies how many packets count, and how many are only another view of one
+# What was collected of END:
+#   sent_to[END]    the number after the last that it sent; sent[END, SEQ]: it has sent a packet from there
+#   acked_to[END]   the last that it acknowledged
+#   isn[END]        what its SYN bears
+#   spoke[END]      item: its last packet that is no bare SYN and no RST
+#   syn_ack_first[END], syn_ack_last[END]           items
+#   fin_first[END], fin_last[END], fin_end[END]     items of its FIN, first and last time; its number
+#   fin_acked[END]  item: the first of the peer that acknowledges its FIN
+#   fin_heard[END]  item: the FIN that the peer heard, 0 if none
+# and of both: syn_last (item of the last SYN), syn_missed (a SYN came again after the SYN, ACK), ack_missed (a
+# SYN, ACK came again after an ACK), fins_crossed (neither end had the other's FIN), resets (how many RSTs).
 BEGIN {
-    # RFC 9293, figure 5, from the first FIN on: FROM TO FROM TO ...; ? if no beginning was recorded
-    map(sends_fin, "? FIN-WAIT-1 SYN-RECEIVED FIN-WAIT-1 ESTABLISHED FIN-WAIT-1 CLOSE-WAIT LAST-ACK")
-    map(gets_fin, "? CLOSE-WAIT SYN-RECEIVED CLOSE-WAIT ESTABLISHED CLOSE-WAIT")
-    map(gets_fin, "FIN-WAIT-1 CLOSING FIN-WAIT-2 TIME-WAIT")
-    map(fin_is_acked, "FIN-WAIT-1 FIN-WAIT-2 CLOSING TIME-WAIT LAST-ACK CLOSED")
-    map(name, "C client S server") # the two ends: state["C"] is the client's
-    flags_known = split("S SYN F FIN R RST P PSH U URG E ECE W CWR e AE . ACK", flag, " ")
-    split(art, a, " "); V = a[1]; L = a[2]; R = a[3]; H = a[4]; TO = a[5]; FROM = a[6]; X = a[7]; GAP = a[8]
-    for (i = status = 1; i <= 40; i++) { dashes[i] = dashes[i - 1] H; blanks[i] = blanks[i - 1] " " }
+    WRAP = 4294967296 # TCP's numbers go round at 2^32
+    COPIED = 0.01     # seconds between two views of one packet on "-i any", at most
+    name["C"] = "client"
+    name["S"] = "server"
+    end_of[">"] = end_of["client"] = "C"
+    end_of["<"] = end_of["server"] = "S"
+    peer_of["C"] = "S"
+    peer_of["S"] = "C"
+    status = 1
 }
-function map(to, list,    i, a) { for (i = split(list, a, " "); i > 0; i -= 2) to[a[i - 1]] = a[i] }
+$3 == ">" || $3 == "<" {
+    take_packet()
+    next
+}
 $3 == "begin" {
-    if (conversations++) verdict()
-    start = $4; whole = $7; itself = $5 == $6
-    header($5, $6)
-    rows = keep = latest = count = 0; who = how = reset_by = settled = ""
-    split("", next_seq); split("", sent); split("", acked); split("", fin_end)
-    drawn["C"] = drawn["S"] = "silent" # is not drawn
-    state["S"] = whole || itself ? "silent" : "?"; state["C"] = itself ? "silent" : whole ? "SYN-SENT" : "?"
+    if (conversations) tell()
+    conversations++
+    begin($4, $5, $6)
+    next
 }
+$3 == "client" || $3 == "server" {
+    n++
+    kind[n] = "call"
+    from[n] = end_of[$3]
+    at[n] = $2
+    data[n] = substr($0, index($0, $3) + 7)
+    next
+}
+$3 == "clock" { clock = $4 }
+$3 == "used" { print $4 >"/dev/fd/3" }
 $3 == "end" {
-    if (conversations) verdict()
-    status = NF > 3 ? 1 : only_verdict && unfinished ? 3 : 0
-    if (NF > 3) print "ladder.sh: " ENVIRON["file"] ": " substr($0, index($0, "end ") + 4) >"/dev/stderr"
-}
-times && ($3 == "client" || $3 == "server") { row($2 - start, $3, substr($0, index($0, $3) + 7)) }
-$3 ~ /^[<>]$/ {
-    me = $3 == ">" ? "C" : "S"; peer = $3 == ">" ? "S" : "C"
-    at = $4 - start; flags = $5; seq = $6; ack = $7; len = $8; note = ""; count++
-    if (!itself) packet(flags ~ /S/, flags ~ /F/, flags ~ /R/)
-    text = words() (NF > 8 ? substr($0, index($0, " \"")) : len ? " " len " bytes" : "") note
-    if (length(text) > 21) { sub(/bytes/, "B", text); if (length(text) > 21) sub(/PSH, /, "", text) }
-    row(at, $3, substr(text, 1, 21))
+    if (conversations) tell()
+    status = only_verdict && unfinished ? 3 : 0
+    if (NF > 3) {
+        status = 1
+        print "ladder.sh: " ENVIRON["file"] ": " substr($0, index($0, "end ") + 4) >"/dev/stderr"
+    }
 }
 END { exit status }
-function words(    i, all) { # S. is SYN, ACK
-    if (flags in words_of) return words_of[flags]
-    for (i = 1; i < flags_known; i += 2) if (index(flags, flag[i])) all = all ", " flag[i + 1]
-    return words_of[flags] = flags ~ /none/ ? "no flags" : substr(all, 3)
+
+function tell() {
+    play()
+    if (only_verdict) print title() ": " verdict()
+    else draw()
 }
-function minus(a, b) { return (a - b + 6442450944) % 4294967296 - 2147483648 } # numbers go round at 2^32
-function over() { return state["C"] ~ /^(CLOSED|TIME-WAIT)$/ && state["S"] ~ /^(CLOSED|TIME-WAIT)$/ }
-# What a packet that ME sends does to both states.
-function packet(syn, fin, rst,    end, before) {
-    if (fin || rst) keep = 1 # what comes later may tell more about this packet
-    end = seq + len + syn + fin
-    if (end > seq && (!(me in next_seq) || minus(end, next_seq[me]) > 0)) next_seq[me] = end
-    else if (end > seq && (me, seq) in sent) note = " again" # else it is only out of order
-    if (end > seq) sent[me, seq] = 1
-    if (rst) { if (believed()) reset(); else note = " ignored"; return }
-    if (ack != "-") acked[me] = ack
-    if (reset_by == peer && !settled && !syn) missed(fin ? "FIN" : len ? "data" : "ACK")
-    if (syn && ack == "-") {
-        if (state[me] == "silent") state[me] = state[peer] = "SYN-RECEIVED" # both open at once
-        if (state[me] == "CLOSED") { state[me] = "SYN-SENT"; reset_by = "" } # it tries again
-    } else if (syn) {
-        if (state[peer] ~ /^SYN|^[?]/) state[peer] = "ESTABLISHED"
-        if (state[me] ~ /silent|[?]|CLOSED/) state[me] = "SYN-RECEIVED"
-    } else {
-        if (state[peer] == "SYN-RECEIVED") state[peer] = "ESTABLISHED"
-        # an end that sends this has seen what was not recorded
-        if (state[me] == "SYN-SENT" || state[me] == "SYN-RECEIVED" && len) state[me] = "ESTABLISHED"
-        if (state[me] == "?" && len) state[me] = state[peer] = "ESTABLISHED"
-        before = state[peer]
-        if (peer in fin_end && before in fin_is_acked && minus(ack, fin_end[peer]) >= 0)
-            state[peer] = fin_is_acked[before]
-        if (fin && !(me in fin_end)) finish(end, before)
+function begin(time, one, other,    e) {
+    client = one
+    server = other
+    itself = client == server
+    if (conversations == 1) zero = time
+    start = time
+    n = packets = copies = resets = 0
+    syn_last = syn_missed = ack_missed = syn_ack_met_reset = fins_crossed = replayed = 0
+    for (e in name) {
+        near[e] = sent_to[e] = acked_to[e] = sacked_to[e] = isn[e] = ""
+        spoke[e] = syn_ack_first[e] = syn_ack_last[e] = 0
+        fin_first[e] = fin_last[e] = fin_acked[e] = fin_heard[e] = 0
     }
-}
-function finish(end, before) { # ME sends its FIN; BEFORE this packet, that was the peer's state
-    fin_end[me] = end; fin_row[me] = rows + 1
-    if (!reset_by && !(peer in fin_end)) who = name[me] " closed"
-    else if (!reset_by) how = before == "FIN-WAIT-1" ? "FIN in three, ACK on FIN." : "FIN in four packets."
-    if (peer in fin_end && state[peer] == "FIN-WAIT-1") { # unacknowledged: it had not yet come
-        who = "both closed"; how = "FIN both ways at once."
-        state[me] = "CLOSING"; shown[fin_row[peer], me] = ""
-    } else if (state[me] in sends_fin) state[me] = sends_fin[state[me]]
-    if (state[peer] in gets_fin) state[peer] = gets_fin[state[peer]]
-}
-# A RST counts if it acknowledges the SYN, or is where the peer waits for bytes (RFC 9293, 3.10.7.3 and .4).
-function believed() {
-    if (state[peer] == "SYN-SENT") return ack != "-" && minus(ack, next_seq[peer]) == 0
-    if (!(me in next_seq) || !(peer in acked)) return 1 # who knows
-    return seq == acked[peer] || minus(seq, acked[peer]) > 0 && minus(seq, next_seq[me]) <= 0
-}
-function reset() {
-    if (reset_by == peer && !settled) { settled = 1; who = "both reset it"; how = "RST both ways." }
-    else if (!reset_by && !over() && state[me] != "SYN-SENT") {
-        reset_by = me; reset_at = at; reset_row = rows + 1; unreset = state[peer]
-        who = name[me] (unreset == "SYN-SENT" ? " refused it" : " reset it")
-        how = unreset == "SYN-SENT" ? "RST to the SYN." : whole ? "RST, no FIN." : "RST."
-        if ("C" in fin_end || "S" in fin_end) how = "RST after FIN."
-    }
-    state[peer] = "CLOSED"
-    if (state[me] != "SYN-SENT") state[me] = "CLOSED" # else it answers a packet of an older connection
-}
-function missed(what) { # ME sends WHAT after a RST to it: so the RST has not come, or not yet
-    lost[reset_row] = at - reset_at >= 0.2; settled = 1
-    how = "RST " (lost[reset_row] ? "lost, " : "crossed, ") what " met RST."
-    state[me] = drawn[me] = shown[reset_row, me] = unreset
+    split("", sent)
+    split("", viewed)
+    views_of[">"] = views_of["<"] = changes[">"] = changes["<"] = 0
 }
 
-function verdict(    i, c, s, text) {
-    for (i = 1; i <= rows; i++) draw(i)
-    c = state["C"]; s = state["S"]; text = count " packet" (count > 1 ? "s" : "")
-    if (itself) text = "one end, connected to itself, " text ": no states."
-    else if (over()) {
-        text = who (whole ? " after " text : ", beginning missing") ": " how " TIME-WAIT: "
-        text = text (c != s ? c == "CLOSED" ? "server" : "client" : c == "CLOSED" ? "nobody" : "both") "."
-    } else {
-        text = (whole ? "end missing after " text : "beginning and end missing") ": "
-        text = text (c == "CLOSED" || s == "CLOSED" ? "half-open, " : "") "client " c ", server " s "."
-    }
-    if (!whole || !over()) unfinished = 1
-    if (only_verdict) print count, title, text
-    else print mermaid ? "    Note over C,S: " text "\n```" : (length(text) > 78 ? "" : "  ") text
-}
-# ---- drawing: a row is drawn at once until there is a FIN or RST; from there on they wait for the end
-function row(t, way, text,    e) {
-    if (mermaid) { gsub(/;/, "\001", text); gsub(/#/, "#35;", text); gsub(/\001/, "#59;", text) }
-    if (mermaid) gsub(/</, "#60;", text)
-    when[++rows] = t; kind[rows] = way; text_of[rows] = text; lost[rows] = 0
-    for (e in name) shown[rows, e] = way !~ /[<>]/ || state[e] == drawn[e] ? "" : (drawn[e] = state[e])
-    if (!keep) draw(rows--)
-}
-function draw(i,    way, text, left, right, gap, arrow, rungs, width) {
-    if (only_verdict) return
-    way = kind[i]; text = text_of[i]
-    left = way == "client" ? text : shown[i, "C"]; right = way == "server" ? text : shown[i, "S"]
-    gap = times && when[i] - latest >= 1 ? sprintf("%.1f s", when[i] - latest) : ""; latest = when[i]
-    if (mermaid) {
-        if (gap) print "    Note over C,S: " gap
-        arrow = lost[i] ? "-x" : "->>"
-        if (way ~ /[<>]/) print "    " (way == ">" ? "C" arrow "S: " : "S" arrow "C: ") text
-        if (left != "") print "    Note left of C: " left
-        if (right != "") print "    Note right of S: " right
+# ---- collecting
+function take_packet(    e, peer) {
+    e = end_of[$3]
+    peer = peer_of[e]
+    if ($9 != "-" && is_copy()) {
+        copies++
         return
     }
-    if (gap) print "   " GAP blanks[19] V blanks[10] gap blanks[16 - length(gap)] V
-    rungs = V blanks[26] V; width = 13
-    if (length(left) >= width) { rungs = V; width = 40 } # a call that reaches over the left bar
-    if (way == ">") rungs = L H H " " text " " dashes[21 - length(text)] (lost[i] ? X : TO) V
-    if (way == "<") rungs = V (lost[i] ? X : FROM) dashes[21 - length(text)] " " text " " H H R
-    if (times) printf "%s  ", substr(sprintf("%.6f", when[i]), 1, 8)
-    print left blanks[width - length(left)] rungs (right == "" ? "" : "  " right)
+    n++
+    packets++
+    from[n] = e
+    at[n] = $4
+    flags[n] = $5
+    size[n] = $8
+    kind[n] = replayed ? "REPLAY" : kind_of($5)
+    seq[n] = $6 == "-" ? "" : whole_number(e, $6)
+    ack[n] = $7 == "-" ? "" : whole_number(peer, $7)
+    end[n] = seq[n] + size[n] + ($5 ~ /[SF]/)
+    sack[n] = $10 == "-" ? "" : whole_number(peer, $10)
+    data[n] = NF > 10 ? substr($0, index($0, $11)) : ""
+    note[n] = ""
+    if (kind[n] == "RST") {
+        take_reset(e, peer)
+        return
+    }
+    if (kind[n] == "SYN") take_syn(e, peer)
+    if (kind[n] == "SYN, ACK") take_syn_ack(e, peer)
+    take_numbers(e)
+    if (kind[n] == "REPLAY") return
+    if (ack[n] != "") take_ack(e, peer)
+    if (kind[n] == "FIN") take_fin(e, peer)
 }
-function header(client, server,    left, right, width, format) {
-    title = "tcp " conversations
-    if (server ~ /^(127[.]0[.]0[.]1|::1)[.]808[123]$/) title = "sample" substr(server, length(server))
-    left = "client " address(client); right = "server " address(server)
-    if (!times) sub(/ ?:[0-9]+$/, "", left)
-    width = times ? 39 : 29 # so that the server stands over its bar, if both fit
-    format = "%-9s %-" width "s %s\n"
-    if (length(left) > width || length(right) > 69 - width) format = "%-9s %s\n%80s\n"
-    format = (conversations > 1 ? "\n" : "") format (times ? " seconds\n" : "")
-    if (mermaid) format = "```mermaid\nsequenceDiagram\n    participant C as %s %s\n    participant S as %s\n"
-    if (!only_verdict) printf format, title, left, right
+function kind_of(these) {
+    if (these in kinds) return kinds[these]
+    return kinds[these] = these ~ /R/ ? "RST" : these ~ /S/ ? (these ~ /[.]/ ? "SYN, ACK" : "SYN") : \
+        these ~ /F/ ? "FIN" : ""
 }
-function address(end,    port) { # of tcpdump's ::1.80 or 127.0.0.1.80
-    port = end; sub(/.*[.]/, ":", port); sub(/[.][0-9]+$/, "", end)
-    return (end == "127.0.0.1" ? "" : index(end, ":") ? "[" end "]" : end) port
+# "-i any" records a packet on each interface that it passes. Is the line another view of one that is there?
+# Equal IP ids tell so if the ids of that end do change. Without: a SYN comes again after 1 s at the earliest,
+# and after that, packets to which nothing was said in between.
+function is_copy(    e, view, before, unanswered) {
+    e = $3
+    view = e $5 " " $6 " " $7 " " $8
+    before = view in viewed && $4 - viewed[view] <= COPIED ? viewed_by[view] : ""
+    unanswered = answers_to[view] == views_of[e == ">" ? "<" : ">"]
+    viewed[view] = $4
+    viewed_by[view] = $9
+    answers_to[view] = views_of[e == ">" ? "<" : ">"]
+    if (before == "") {
+        if (views_of[e] && latest_mark[e] != $9) changes[e] = 1
+        latest_mark[e] = $9
+        views_of[e]++
+        return 0
+    }
+    if ($9 !~ /^#/) return $9 != before
+    if ($9 != before) return 0
+    if ($9 != "#0000" && changes[e]) return 1
+    return unanswered && (copies > 0 || kind_of($5) == "SYN")
+}
+# NUMBER of END's, near the ones before it, as if numbers did not go round.
+function whole_number(e, number,    away) {
+    if (near[e] == "") return near[e] = number + 0
+    away = (number - near[e]) % WRAP
+    if (away > WRAP / 2) away -= WRAP
+    if (away < -WRAP / 2) away += WRAP
+    return near[e] + away
+}
+function take_numbers(e) {
+    if (end[n] <= seq[n] || seq[n] == "") return
+    if (end[n] > sent_to[e] || sent_to[e] == "") sent_to[e] = near[e] = end[n]
+    else if ((e, seq[n]) in sent) note[n] = " again" # else it is only out of order
+    sent[e, seq[n]] = 1
+}
+function take_syn(e, peer) {
+    if (fin_acked[e] && fin_acked[peer]) { # both have closed: the same packets come again
+        replayed = 1
+        kind[n] = "REPLAY"
+        return
+    }
+    if (isn[e] == "" && syn_ack_first[peer] == 1) put_first()
+    else if (syn_ack_first[peer]) syn_missed = 1
+    if (resets) acked_to[e] = acked_to[peer] = "" # it tries again
+    isn[e] = seq[syn_last = kind[n] == "SYN" ? n : 1]
+}
+# The SYN, just read, whose SYN, ACK was recorded before it, becomes the first item.
+function put_first() {
+    rotate(kind)
+    rotate(from)
+    rotate(at)
+    rotate(flags)
+    rotate(size)
+    rotate(data)
+    rotate(seq)
+    rotate(end)
+    rotate(ack)
+    rotate(sack)
+    rotate(note)
+    syn_ack_first["S"]++
+    syn_ack_last["S"]++
+    spoke["S"]++
+    spoke["C"] += spoke["C"] > 0
+}
+function rotate(list,    i, last) {
+    last = list[n]
+    for (i = n; i > 1; i--) list[i] = list[i - 1]
+    list[1] = last
+}
+function take_syn_ack(e, peer) {
+    if (seq[n] != isn[e]) { # what came before it was not of this connection
+        isn[e] = seq[n]
+        sent_to[e] = ""
+        fin_first[e] = fin_last[e] = fin_acked[e] = fin_heard[e] = 0
+    }
+    if (!syn_ack_first[e]) syn_ack_first[e] = n
+    else if (spoke[peer] > syn_ack_first[e]) ack_missed = 1
+    syn_ack_last[e] = n
+}
+function take_ack(e, peer) {
+    if (acked_to[e] == "" || ack[n] > acked_to[e]) acked_to[e] = ack[n]
+    if (fin_first[peer] && !fin_acked[peer] && ack[n] >= fin_end[peer]) fin_acked[peer] = n
+    if (sack[n] != "") sacked_to[e] = sack[n]
+    spoke[e] = n
+}
+function take_fin(e, peer) {
+    if (!fin_first[e]) {
+        fin_first[e] = n
+        fin_end[e] = end[n]
+        fins_crossed = fin_first[peer] && !fin_acked[peer]
+    }
+    fin_last[e] = n
+    if (!fin_acked[e]) fin_heard[e] = n
+}
+# What was known of the numbers when the RST came.
+function take_reset(e, peer) {
+    resets++
+    own_end[n] = sent_to[e]
+    own_ack[n] = acked_to[e]
+    peer_end[n] = sent_to[peer]
+    peer_ack[n] = acked_to[peer]
+    peer_sack[n] = sacked_to[peer]
+    if (flags[n] !~ /[.]/ && !spoke[e] && syn_ack_last[peer] && seq[n] == ack[syn_ack_last[peer]])
+        syn_ack_met_reset = 1
 }

@@ -1,60 +1,192 @@
 #!/bin/sh
 # Draws each TCP conversation of a recording as a ladder: client left, server right, a line a packet,
 # each end's state in RFC 9293's words, and a verdict: who ended it, how, and who keeps TIME-WAIT.
-# usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE.pcap... [FILE.log...]
+# usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE... [-- FILTER]
+#   FILE       what tcpdump recorded (-w) or printed (with whatever options, other text around it), or -,
+#              which is standard input: tcpdump -nn 'port 8081' | scripts/ladder.sh -
 #   FILE.log   lines of the samples' programs, drawn as calls beside the packets; for X.pcap those in
 #              X.server.log, X.client.log and X.sampleN.*.log are found without being named
+#   FILTER     what of the recordings is drawn: scripts/ladder.sh big.pcap -- port 8081 and host 192.0.2.1
 #   --no-time  leave out what differs from run to run: times, the client's port, calls
 #   --mermaid  a Mermaid sequenceDiagram for a Markdown page instead
-#   --verdict  only a line a conversation: PACKETS TITLE VERDICT (TITLE is sampleN, or tcp and a number)
+#   --verdict  only a line a conversation: HH:MM:SS.ffffff CLIENT > SERVER: VERDICT
 # Exit status: 1 if a FILE is no whole recording of TCP, 2 usage, and with --verdict 3 if a conversation
 # lacks its beginning or end. LC_ALL=C draws in ASCII; $AWK, else mawk, else awk, does the work:
-# tcpdump decodes | packets.awk finds the conversations | sort brings them together | ladder.awk draws
+# tcpdump decodes (text.awk, if it has done so) | packets.awk finds the conversations | sort brings them
+# together | ladder.awk collects, states.awk infers, draw.awk draws. Data of at most 8 bytes is shown as
+# text, but not of recordings of more than 1 MB: tcpdump -x would take three quarters of its time.
 set -eu
-usage='usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE.pcap... [FILE.log...]'
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd) PATH=$PATH:/usr/sbin
-say() { printf 'ladder.sh: %s\n' "$*" >&2; }
-bad_usage() { say "$1 ($usage)"; exit 2; }
-times=1 mermaid='' verdict='' named='' result=0
+usage='usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE... [-- FILTER]'
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+PATH=$PATH:/usr/sbin
+large=1048576 # bytes
+times=1
+mermaid=''
+verdict=''
+filter=''
+logs=''
+result=0
 programs='^[0-9:.]+ (client|server) ' # their lines
-for word in "$@"; do # the recordings go to the end of the list, all else out of it
+newline='
+'
+say() { printf 'ladder.sh: %s\n' "$*" >&2; }
+bad_usage() {
+    say "$1 ($usage)"
+    exit 2
+}
+
+# ---- what FILE is
+# Prints the first four bytes of stdin as octal numbers, a backslash before each.
+first_bytes() { dd bs=1 count=4 2>/dev/null | od -An -b | sed 's/ *$//; s/  */\\/g'; }
+# Is that how a recording begins? pcap in either byte order, with micro- or nanoseconds, and pcapng
+is_recording() {
+    case $1 in
+    '\324\303\262\241' | '\241\262\303\324' | '\115\074\262\241' | '\241\262\074\115' | '\012\015\015\012') ;;
+    *) return 1 ;;
+    esac
+}
+is_log() {
+    [ -f "$1" ] && grep -aqsE "$programs" -- "$1" && ! grep -aqs ': Flags \[' -- "$1"
+}
+
+# ---- options
+for word; do # the recordings go to the end of the list, all else out of it
     shift
+    if [ -n "$filter" ]; then
+        filter="$filter $word"
+        continue
+    fi
     case $word in
     --no-time) times='' ;;
     --mermaid) mermaid=1 ;;
     --verdict) verdict=1 ;;
-    -h | --help) printf '%s\n' "$usage"; exit 0 ;;
+    --) filter=' ' ;;
+    -h | --help)
+        printf '%s\n' "$usage"
+        exit 0
+        ;;
+    -) set -- "$@" - ;;
     '' | -*) bad_usage "'$word': unknown option" ;;
-    *.log) [ -r "$word" ] || { say "$word: no log that can be read (| tee FILE.log keeps one)"; result=1; }
-        named="$named$(grep -ahsE "$programs" -- "$word" || :)
-" ;;
+    *.log)
+        if [ ! -r "$word" ]; then
+            say "$word: no log that can be read (| tee FILE.log keeps one)"
+            result=1
+        elif is_log "$word"; then
+            logs="$logs$word$newline"
+        else
+            set -- "$@" "$word"
+        fi
+        ;;
     *) set -- "$@" "$word" ;;
     esac
 done
 [ $# -gt 0 ] || bad_usage 'no recording'
-(: 3>&1) 2>/dev/null || { say 'stdout is closed (there is nowhere to draw)'; exit 1; }
-command -v tcpdump >/dev/null || { say 'tcpdump: not found (sudo apt-get install tcpdump)'; exit 1; }
+(: 3>&1) 2>/dev/null || {
+    say 'stdout is closed (there is nowhere to draw)'
+    exit 1
+}
+command -v tcpdump >/dev/null || {
+    say 'tcpdump: not found (sudo apt-get install tcpdump)'
+    exit 1
+}
 awk=${AWK:-$(command -v mawk || echo awk)} # the fastest
 art='| | | - > < x :'
-case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in *[Uu][Tt][Ff]-8* | *[Uu][Tt][Ff]8*) art='│ ├ ┤ ─ ▶ ◀ ✗ ⋮' ;; esac
+case ${LC_ALL:-${LC_CTYPE:-${LANG:-}}} in
+*[Uu][Tt][Ff]-8* | *[Uu][Tt][Ff]8*) art='│ ├ ┤ ─ ▶ ◀ ✗ ⋮' ;;
+esac
 export LC_ALL=C # awk and sort count bytes
 
-for file in "$@"; do
-    [ $# -eq 1 ] || [ -n "$mermaid$verdict" ] || printf '\n%s:\n' "$file"
-    reason=''
-    [ -r "$file" ] || reason="may not be read by you (ls -l $file)"
-    [ -e "$file" ] || reason='no such file (scripts/capture.sh records one)'
-    [ ! -d "$file" ] || reason='a directory (name the recordings in it)'
-    [ -z "$reason" ] || { say "$file: $reason"; result=1; continue; }
-    x=${file%.pcap}
+# ---- drawing
+# The lines of the logs: those that were named, and those that lie beside FILE.
+print_logs() {
+    x=${1%.pcap}
+    printf '%s' "$logs" | while IFS= read -r log; do
+        printf 'log: %s\n' "$log"
+        grep -ahsE "$programs" -- "$log" || :
+    done
+    for log in "$x".server.log "$x".client.log "$x".sample[1-9].*.log; do
+        [ -f "$log" ] || continue
+        printf 'log: %s\n' "$log"
+        grep -ahsE "$programs" -- "$log" || :
+    done
+}
+# Draws what comes from stdin, of which the first bytes are BEGINNING; FILE is its name. Prints the logs with
+# calls of it to descriptor 3.
+draw() {
+    file=$1
+    beginning=$2
+    hex=1
+    [ -n "$filter" ] || [ ! -f "$file" ] || [ "$(wc -c <"$file")" -le "$large" ] || hex=''
     {
-        printf '%s\n' "$named"
-        grep -ahsE "$programs" -- "$x".server.log "$x".client.log "$x".sample[123].*.log || :
-        tcpdump -nn -tt -S -x -r - 2>&1 # packets.awk passes on what it complains of
-    } <"$file" | "$awk" -f "$here/packets.awk" | sort -s -k1,1n -k2,2n |
+        [ "$file" = - ] || print_logs "$file"
+        if is_recording "$beginning"; then
+            tcpdump -nn -tt -S ${hex:+-x} -r - ${filter:+"$filter"} 2>&1 # packets.awk passes on what it complains of
+        else
+            "$awk" -f "$here/text.awk"
+        fi
+    } | "$awk" -v with_hex="$hex" -f "$here/packets.awk" | sort -s -k1,1n -k2,2n |
         file=$file "$awk" -v art="$art" -v times="$times" -v mermaid="$mermaid" -v only_verdict="$verdict" \
-            -f "$here/ladder.awk" && status=0 || status=$?
+            -f "$here/ladder.awk" -f "$here/states.awk" -f "$here/draw.awk"
+}
+# Why FILE cannot be read, with the way out; nothing if it can.
+why_not() {
+    if [ "$1" = - ]; then :
+    elif [ -d "$1" ]; then echo 'a directory (name the recordings in it)'
+    elif [ ! -e "$1" ]; then echo 'no such file (scripts/capture.sh records one)'
+    elif [ ! -r "$1" ]; then echo "may not be read by you (ls -l $1)"
+    fi
+}
+# The same, if stdin cannot be read twice.
+draw_stream() {
+    beginning=$(first_bytes)
+    {
+        # shellcheck disable=SC2059 # octal numbers
+        printf "$beginning"
+        cat
+    } | draw "$1" "$beginning"
+}
+# shellcheck disable=SC2094 # its name and its bytes; nothing is written
+draw_file() {
+    if [ "$1" = - ]; then
+        [ ! -p /dev/stdin ] || trap '' INT # Ctrl-C is for the tcpdump that writes into the pipe
+        draw_stream "$1"
+    elif [ -f "$1" ]; then
+        draw "$1" "$(first_bytes <"$1")" <"$1"
+    else
+        draw_stream "$1" <"$1"
+    fi
+}
+
+used=''
+exec 4>&1
+for file; do
+    [ $# -eq 1 ] || [ -n "$mermaid$verdict" ] || printf '\n%s:\n' "$file"
+    reason=$(why_not "$file")
+    if [ -n "$reason" ]; then
+        say "$file: $reason"
+        result=1
+        continue
+    fi
+    status=0
+    used="$used$newline$(draw_file "$file" 3>&1 >&4 4>&-)" || status=$?
     [ "$status" -lt 128 ] || exit "$status" # nobody reads any more
-    case $result$status in ?0) ;; 03 | 33) result=3 ;; *) result=1 ;; esac
+    if [ "$status" -eq 3 ]; then
+        [ "$result" -ne 0 ] || result=3
+    elif [ "$status" -ne 0 ]; then
+        result=1
+    fi
 done
+while IFS= read -r log; do
+    case $used$newline in
+    *"$newline$log$newline"*) ;;
+    *)
+        [ -z "$log" ] || {
+            say "$log: its calls are of no conversation here (name the recording that it belongs to)"
+            result=1
+        }
+        ;;
+    esac
+done <<END
+$logs
+END
 exit "$result"

@@ -12,6 +12,7 @@ enter_lab();
 my $dir = tempdir(CLEANUP => 1);
 delete @ENV{qw(LC_ALL LC_CTYPE AWK)};
 $ENV{LANG} = 'C.UTF-8';
+$ENV{TZ} = 'UTC';
 my $widest = 0; # of all the lines that were drawn
 my ($sample1, $sample2) = map { "tests/reference/$_.pcap" } 'sample1', 'sample2';
 
@@ -19,7 +20,7 @@ my ($sample1, $sample2) = map { "tests/reference/$_.pcap" } 'sample1', 'sample2'
 sub ladder ($status, @words) {
     my ($rc, $out, $err) = run('scripts/ladder.sh', @words);
     fail("ladder.sh @words: status $rc, not $status: $err") if $rc != $status || $status =~ /[03]/ && $err;
-    my @lines = $out =~ /```|^\d+ \w+ |^usage/ ? () : split /\n/, decode('UTF-8', $out);
+    my @lines = $out =~ /```|^[\d:.]{15} |^usage/ ? () : split /\n/, decode('UTF-8', $out);
     ($widest) = sort { $b <=> $a } $widest, map { length } @lines;
     return $out . $err;
 }
@@ -92,7 +93,7 @@ for my $case (split /\n(?! )/, slurp('tests/ladder/cases') =~ s/^#.*\n//mgr) {
     my $file = written($packets =~ s/(\w)\*(\d+)/$1 x $2/ger =~ s/\\x(..)/chr hex $1/ger);
     like(ladder(0, $file), qr/$pattern/, "$what: drawn as such");
     my $said = (run('scripts/ladder.sh', '--verdict', $file))[1] =~ s/TIME-WAIT: (?=\w+\.$)//mgr;
-    $said =~ s/^(\d+) sample1 (.*?)(?: after \1 packets)?(?=[:,])/$2/mg;
+    $said =~ s/^[\d:.]{15} \S+ > \S+: | after \d+ packets?(?=:)//mg;
     is($said, ($verdict =~ s/\\n/\n/r) . "\n", '... and judged');
 }
 like(ladder(0, '--mermaid', written("$short{OPEN} >PA:\";#<")), qr/: PSH, ACK ""#59;#35;#60;"\n/,
@@ -119,7 +120,7 @@ like(ladder(0, recording([1, ip(6, tcp(7003, 80, 'PA', 1, 1, 'ABCD')), 42])), qr
 
 # ---- what is no recording of TCP, and how it ends
 my ($junk, $empty, $cut) = map { save("$dir/" . ++$files, $_) } 'x' x 100, '', substr slurp($sample1), 0, 900;
-my %bad = ($junk => 'not a recording', $empty => 'empty file', $cut => 'truncated', $dir => 'a directory',
+my %bad = ($junk => 'neither a recording nor text', $empty => 'empty file', $cut => 'truncated', $dir => 'a directory',
     "$dir/none" => 'no such file', "$dir/no.log" => 'no log', recording() => 'no packets',
     recording([1, udp(9, '')]) => 'no TCP');
 like(ladder(1, $_, $sample2), qr/reset it after 8 .*\n(?:.*\n)*ladder\.sh: \Q$_\E: $bad{$_}.* \(.+\)$/m,
@@ -129,13 +130,14 @@ like(said('setpriv', $> ? '--ambient-caps' : '--bounding-set', '-all', 'scripts/
     qr/: may not be read by you \(.+\)$/, 'a file that one may not read');
 like(ladder(1, $cut), qr/FIN-WAIT-1/, 'what a broken recording holds is still drawn');
 like(ladder(2, @$_), qr/^ladder\.sh: .*usage: /, "usage error: ladder.sh @$_")
-    for [], ['--wrong', $cut], [''], ['-'], ['--verdict'];
+    for [], ['--wrong', $cut], [''], ['--verdict'];
 like(ladder(0, '--help'), qr/^usage: /, '--help is none');
 is(ladder(0, '--verdict', $sample1, $sample2),
-    "11 sample1 client closed after 11 packets: FIN in four packets. TIME-WAIT: client.\n"
-    . "8 sample2 server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.\n",
+    "21:24:11.396569 127.0.0.1.39636 > 127.0.0.1.8081: "
+    . "client closed after 11 packets: FIN in four packets. TIME-WAIT: client.\n"
+    . "21:24:11.491559 127.0.0.1.38702 > 127.0.0.1.8082: server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.\n",
     '--verdict is a line a conversation, and 0 if all are whole');
-like(ladder(3, '--verdict', written($_), $sample1), qr/missing.*\n11 /, '... 3 if one is not')
+like(ladder(3, '--verdict', written($_), $sample1), qr/missing.*\n.* after 11 /, '... 3 if one is not')
     for $short{DATA}, '>PA:AB >RA';
 like(ladder(1, '--verdict', written($short{DATA}), $cut), qr/missing/, '... and 1 if a recording is broken');
 is(said('sh', '-c', "scripts/ladder.sh $sample2 >&-"),
@@ -168,7 +170,8 @@ my ($calls, $no_time) = map { slurp("tests/ladder/sample1.$_") } 'calls', 'no-ti
 is(ladder(0, @logs, $copy), $calls, 'logs may be named');
 is(ladder(0, $copy, @logs, @logs), $calls, '... also twice, or if they are found anyway');
 is(ladder(0, '--no-time', $copy, @logs), $no_time, '... and are left out with the times');
-unlike(ladder(0, $copy, 'tests/reference/sample2.client.log'), qr/recv/, '... and those of others not taken');
+like(ladder(1, $copy, 'tests/reference/sample2.client.log'), qr/\nladder.sh: .*client.log: its calls are of no conv/,
+    'a log that belongs to another recording is refused');
 save($_ =~ s{.*/}{$dir/all.}r, slurp($_)) for glob 'tests/reference/sample*.log';
 is(ladder(0, $copy), $calls, 'of all.pcap, each conversation finds its own');
 
