@@ -100,7 +100,7 @@ clean_up() {
         await 5 ended "$pid" || kill -KILL "$pid"
     done
     stop_recorder
-    if [ -z "$made" ] || no_packets; then
+    if [ -n "$made$aside" ]; then
         undo_room
     fi
     [ -z "$work" ] || rm -rf -- "$work"
@@ -289,9 +289,9 @@ make_room() {
     flock -u 7
 }
 
-# When nothing was recorded, everything has its name again.
+# If nothing was recorded, all has its name again.
 undo_room() {
-    [ -n "$made$aside" ] || return 0
+    [ -z "$made" ] || no_packets || return 0
     flock -w 10 7
     if [ -n "$made" ] && [ -n "$run" ]; then
         each_file "$base" rm -f --
@@ -426,7 +426,11 @@ client_failed=''
 converse() {
     for sample in $samples; do
         start "$sample" server listen || return
-        ! ended "$started" || fail "$sample server: $(cat "$work/$sample server")" || return
+        if ended "$started"; then
+            fail "$sample server: $(cat "$work/$sample server")"
+            rm -f -- "$work/$sample server" # it is said once
+            return
+        fi
     done
     clients=''
     for sample in $samples; do # one connection after the other: the same order in every recording
@@ -441,7 +445,7 @@ converse() {
     if [ -n "$client_failed" ]; then
         until_quiet
     else
-        await 10 all_seen
+        await 2 all_seen # they may still be on their way
     fi
 }
 over_by_hand() {

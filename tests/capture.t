@@ -1,245 +1,419 @@
 #!/usr/bin/perl
-# scripts/capture.sh: what it records, what it refuses, and that nothing of it is left.
+# scripts/capture.sh: what it records, under which name, and what it refuses. (Signals, closed
+# terminals and readers that leave: interrupt.t. Its way through sudo: sudo.t.)
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab; use Capture;
 
-need(qw(tcpdump setsid taskset tee nft));
+need(qw(tcpdump flock setpriv setsid taskset));
 enter_lab();
-# A clone whose name is an awkward one; where its files go, leftovers show.
-my $dir = tempdir(CLEANUP => 1);
-my $tree = "$dir/a clone +('";
-mkdir $_ or die "mkdir $_: $!" for $tree, map { "$dir/$_" } qw(bin unbuilt directory.pcap);
-system('cp', '-R', glob('sample[123]'), 'scripts', $tree) == 0 or die 'cp';
-system('cp', '-R', 'scripts', "$dir/unbuilt") == 0 or die 'cp';
-chdir $tree or die "chdir: $!";
-delete $ENV{SUDO_UID};
-my ($path, $nft, $capture) = ($ENV{PATH}, which('nft'), 'scripts/capture.sh');
+delete @ENV{qw(SUDO_UID AWK)};
+my $capture = 'scripts/capture.sh';
+my $path = $ENV{PATH};
 
-# ---- helpers -------------------------------------------------------------------------------------
-sub ready (@arguments) {    # by hand: as a terminal would, in a group of its own; returns when it records
-    my $process = start('setsid', $capture, @arguments);
-    shows($process, qr/ready/, 'err') or fail('ready: ' . slurp($process->{err}));
-    return $process;
-}
-# How PROCESS ends, after SIGNAL if any (to the group, as Ctrl-C): status, and the last line on stderr.
-sub finished ($process, $signal = '') {
-    kill $signal, -$process->{pid} if $signal;
-    my $status = ended($process);
-    return ($status =~ /\D/ ? $status : $status >> 8) . ' ' . ((split /^/, slurp($process->{err}))[-1] // '');
-}
-sub nothing_left ($title) {    # processes of ours in this network, temporary files
-    my $here = readlink '/proc/self/ns/net';
-    my @left = grep { $_ != $$ && (readlink("/proc/$_/ns/net") // '') eq $here }
-        map { m{^/proc/(.*)} } glob '/proc/[0-9]*';
-    is_deeply([(map { s/\0/ /gr } map { slurp("/proc/$_/cmdline") } @left),
-        grep { !/\.(?:pcap|log)$|\/(?:all|sample3)\.\w+$/ } <captures/*>], [],
-        "$title: nothing is left running or lying about");
-}
-sub recorded (@files) { return join ' | ', map { conversations($_) } @files }
-sub kept ($packets, $conversations, $file, $word = "scripts/ladder.sh $file") {    # the line that says so
-    $conversations .= $conversations == 1 ? ' conversation' : ' conversations';
-    return "0 capture.sh: $packets packets, $conversations, 0 dropped, kept as $file; next: $word\n";
-}
-sub converse ($n) {    # one conversation of sample N by hand, on one CPU; returns the two programs' lines
-    my $server = serve(pinned("sample$n/server"));
-    my ($status, $out) = run(pinned("sample$n/client"));
-    is($status, 0, "sample$n: a conversation") if $status;
-    shows($server, qr/server close$/m);
-    stop($server);
-    return ($out, slurp($server->{out}));
-}
-sub listener ($port) {
-    return IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 9, ReuseAddr => 1) // die $@;
-}
-# a command that stands before the real one, once $dir/bin is in PATH
-sub shim ($name, $text) { return save("$dir/bin/$name", "#!/bin/sh\n$text\n") }
-
-# Records sampleN in a LAB, whose tcpdump gets no time from AFTER seconds of the client's life until half a
-# second after its end.
-sub beside_sleeping_tcpdump ($n, $after, @lab) {
-    my $place = "$dir/sleeping$n";
-    mkdir $_ or die "mkdir $_: $!" for $place, "$place/bin";
-    system('cp', '-R', glob('sample?'), 'scripts', $place) == 0 or die 'cp';
-    rename "$place/sample$n/client", "$place/sample$n/client.real" or die "rename: $!";
-    save("$place/bin/tcpdump", "#!/bin/sh\ncase \"\$*\" in *' -w '*) echo \$\$ >'$place/pid' ;; esac
-        exec " . which('tcpdump') . ' "$@"');
-    save("$place/sample$n/client", "#!/bin/sh\n\"\$0.real\" & $after\nread -r pid <'$place/pid'\n" .
-        'kill -STOP $pid; wait $!; s=$?; (sleep 0.5; kill -CONT $pid) >/dev/null 2>&1 & exit $s');
-    local $ENV{PATH} = "$place/bin:$path";
-    return start(@lab, "$place/$capture", '--run', '-w', "sleeping$n.pcap", "sample$n");
+# Commands that hide the real ones, in DIR/bin, while the returned value lives.
+sub hiding (%scripts) {
+    my $bin = tempdir(CLEANUP => 1);
+    shim($bin, $_, $scripts{$_}) for keys %scripts;
+    return "$bin:$path";
 }
 
-# ---- the slow ones, in networks of their own, while the rest goes on -----------------------------
-my %slow = map { my ($name, @arguments) = @$_; $name => start('setsid', 'scripts/lab.sh', @arguments) }
-    ['all', $capture, '--run', 'all'], ['sample3', $capture, '--run', 'sample3'],
-    ['interrupted', $capture, '--run', '-w', 'interrupted.pcap', 'sample3'],
-    ['lost', '--lose-rst', $capture, '--run', '-w', 'lost.pcap', 'sample2'];
-$slow{late} = beside_sleeping_tcpdump(1, '', 'scripts/lab.sh');
-$slow{later} = beside_sleeping_tcpdump(2, 'sleep 2', 'scripts/lab.sh', '--lose-rst');
-
-# Looked for at once: the client lives for 3 s.
-ok(eventually(sub { grep { slurp("$_/cmdline") =~ m{\A\Q$tree\E/sample3/client\0\z} &&
-    slurp("$_/status") =~ /^Cpus_allowed_list:\s*\d+$/m } glob '/proc/[0-9]*' }),
-    '--run has its programs on one CPU');
-shows($slow{interrupted}, qr/\[R/);
-like(finished($slow{interrupted}, 'INT'), qr/^1(?:30)? .*interrupted(?:: nothing| \(8 .*\.incomplete)/,
-    'Ctrl-C while sample3 sleeps is no success');
-
-# ---- what it refuses: status, and a reason, in one line; nothing on stdout -----------------------
-my $busy = listener(8081);
+# A sleep that does not: limits are counted in looks.
+my $no_sleep = 'exit 0';
+my $tcpdump = which('tcpdump');
 my $usage = qr/\(usage: scripts\/capture\.sh .*\)/;
-for (
-    [2, qr/no sample $usage/],
-    [2, qr/sample4: unknown sample $usage/, 'sample4'],
-    [2, qr/sample2: one sample, or all $usage/, 'sample1', 'sample2'],
-    [2, qr/-X: unknown option; tcpdump's come after -- $usage/, '-X', 'sample1'],
-    [2, qr/-w: no file $usage/, '-w'],
-    [2, qr/-w: no file $usage/, '-w', '-', 'sample1'],
-    [1, qr/tcpdump: unrecognized option '--nonsense' \(.*/, 'sample1', '--', '--nonsense'],
-    [1, qr/sample1 server: bind 127\.0\.0\.1:8081 \(.*\): Address already in use/, '--run', 'sample1'],
-    [1, qr/\Q$dir\E\/none: no such directory \(.*\)/, '-w', "$dir/none/x.pcap", 'sample1'],
-    [1, qr/.*\/proc\/x.*/, '-w', '/proc/x.pcap', 'sample1'],
-    [1, qr/.*directory\.pcap: not a regular file/, '-w', "$dir/directory.pcap", 'sample1'],
-) {
-    my ($status, $reason, @arguments) = @$_;
-    like(said($capture, @arguments), qr/^$status capture\.sh: $reason\n\z/, "refused: @arguments");
+
+sub listener ($port) {
+    return IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 9, ReuseAddr => 1)
+        // die "listen: $@";
 }
-close $busy;
-nothing_left('after refusals');
-is(join('', <captures/sample1*>), '', 'after refusals: no recording');
-is(said("$dir/unbuilt/$capture", @$_, 'all'), "1 capture.sh: sample1/server: not built (run make first)\n",
-    "@$_: unbuilt samples are named with the way out") for [], ['--run'];
-like(said('env', 'SUDO_UID=1000', $capture, 'sample1'), qr/^1 .*: started with sudo: .*\n\z/, 'by sudo')
-    if $> == 0;
 
-# ---- --run ---------------------------------------------------------------------------------------
-for (['sample1', 11], ['sample2/', 8]) {    # as Tab completes it
-    my ($sample, $packets) = ($_->[0] =~ s/\///r, $_->[1]);
-    my ($status, $out, $err) = run($capture, '--run', $_->[0]);
-    is("$status $err", kept($packets, 1, "captures/$sample.pcap"), "--run $sample: one summary line");
-    is(recorded("captures/$sample.pcap"), $wire{ substr $sample, -1 }, '... the conversation is recorded');
-    is(scalar(() = $out =~ /^\d\d:\d\d:\d\d\.\d{6} IP .*Flags/mg), $packets, '... and printed');
-    like(slurp("captures/$sample.$_.log"), qr/^[\d:.]+ $_ .*\n(?:.* $_ .*\n)*.* $_ close\n\z/,
-        "... the ${_}'s lines are beside it") for qw(server client);
-    is_deeply([map { sprintf '%d %o', (stat)[4, 2] } <captures/$sample.*>], [("$> 100600") x 3],
-        '... for nobody else to read');
-    nothing_left("--run $sample");
+sub mode ($file) {
+    return sprintf '%o', (stat $file)[2] & 0777;
 }
-my $log = slurp('captures/sample1.client.log');
-chdir '/';
-my (undef, $out, $err) = run("$tree/$capture", '--run', 'sample1', '--', '-c', 3, '-tttt', '-S');
-chdir $tree;
-like($out, qr/\A(20\d\d-\d\d-\d\d \S+ IP .*\n){3}\z/, "tcpdump's options come after --");
-my ($next) = $err =~ /^capture\.sh: 11 packets.*; next: (.*)$/ or diag $err;
-like(`cd / && $next`, qr/client closed after 11 packets/,
-    '... are for the printed packets alone; "next:" can be pasted, from anywhere');
-my @old = grep { /\.\d{8}-\d{6}(?:-\d)?\.pcap$/ } glob 'captures/sample1.*';
-is(recorded('captures/sample1.pcap', @old), "$wire{1} | $wire{1}", 'the older recording is kept as well');
-is(slurp($old[0] =~ s/pcap$/client.log/r), $log, '... with its lines');
-system "$nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }
-    add rule inet t i tcp dport 8082 reject with tcp reset'";
-like(said($capture, '--run', '-w', 'refused.pcap', 'sample2'),
-    qr/^1 (?:.*\n)+capture\.sh: sample2 client: connect .*: Connection refused\n.* 2 packets.* kept as /,
-    'a client that was refused: its words, the recording, and status 1');
-system "$nft delete table inet t";
 
-# ---- by hand: it prints while it records, until Ctrl-C -------------------------------------------
-my $awkward = "$dir/my file +(1.pcap";
-my $by_hand = ready('-w', $awkward, 'sample2');
-like(slurp($by_hand->{err}), qr/\A.* start .\/sample2\/server, .* in this private network .* ends\n\z/,
-    'it says what to start where, and how to end');
-my ($client, $server) = converse(2);
-my @logs = (save("$dir/client.log", $client), save("$dir/server.log", $server));
-ok(shows($by_hand, qr/\A(?:[\d:.]+ IP .*\n){8}\z/), 'packets are printed while it records');
-is(finished($by_hand, 'INT'), kept(8, 1, $awkward, "scripts/ladder.sh '$awkward'"), 'Ctrl-C ends it');
-nothing_left('by hand');
-like(said('scripts/ladder.sh', $awkward, @logs), qr/connect(?:.*\n)*.*SO_LINGER(?:.*\n)*.*ECONNRESET/,
-    'with the logs that tee has kept, the ladder draws the calls');
-run($capture, '--run', '-w', $awkward, 'sample2');
-is(scalar(() = glob "\Q$dir/my file +(1\E*.pcap"), 2, '-w never overwrites either');
+# ---- what it records ----------------------------------------------------------------------------
 
-# Two at once for the same name: each keeps its recording.
-my @two = map { ready('sample2') } 1, 2;
-converse(2);
-shows($_, qr/\[R/) for @two;
-kill 'INT', map { -$_->{pid} } @two;
-like(join('', map { finished($_) } @two), qr/\A(?:0 .*\n){2}\z/, 'two captures at once succeed');
-is(recorded(<captures/sample2*.pcap>), join(' | ', ($wire{2}) x 3), '... and each keeps its recording');
-
-# Another recording takes the name at the last moment: capture.sh has just looked for it, with date.
-shim('date', '[ -e "$0.was" ] || { touch "$0.was"; echo other >late.pcap; exit 1; }; exec /bin/date "$@"');
-$ENV{PATH} = "$dir/bin:$path";
-run($capture, '--run', '-w', 'late.pcap', 'sample1');
-is(join(' ', sort map { -s } glob 'late*.pcap'), '6 950', 'a name taken meanwhile: both recordings are kept');
-
-# Hundreds without a pause: nothing is lost.
-my $fast = ready('-w', 'fast.pcap', 'sample2');
-$server = serve(pinned('sample2/server'));
-run(pinned($^X, '-MIO::Socket::INET', '-e', 'for (1 .. 300) { my $c = IO::Socket::INET->new("127.0.0.1:8082")
-    or die; syswrite $c, "ABCD"; 1 while sysread $c, my $x, 9 }'));
-eventually(sub { 300 == (() = slurp($fast->{out}) =~ /\[R\.\]/g) });
-stop($server);
-is(finished($fast, 'INT'), kept(2400, 300, 'fast.pcap'), '300 conversations without a pause are whole');
-
-# ---- what does not pass for a recording ----------------------------------------------------------
-is(finished(ready('sample1'), $_), '1 capture.sh: not a complete recording: no packets came (0 packets, ' .
-    "0 conversations, 0 dropped)\n", "$_ before the first packet: said in one line") for qw(INT TERM HUP);
-my $listener = listener(8081);
-for my $lacks (qw(beginning end)) {
-    my $half = $lacks eq 'end' && ready('-w', 'x.pcap', 'sample1');
-    my $client = IO::Socket::INET->new('127.0.0.1:8081') or die "connect: $@";
-    my $server = $listener->accept;
-    $half ||= ready('-w', 'x.pcap', 'sample1');
-    syswrite $client, 'ABCD';
-    sysread $server, my $data, 4;
-    do { close $client; sysread $server, $data, 1; close $server } if $lacks eq 'beginning';
-    my $seen = $lacks eq 'end' ? qr/length 4\n.*length 0\n/ : qr/Flags \[F(?:.*\n)*.*Flags \[F.*\n.*\[\.\]/;
-    ok(shows($half, $seen), "the $lacks missing: the rest is seen");
-    like(finished($half, 'INT'), qr/^1 .*: not a complete .*$lacks missing.* as x\.incomplete\.pcap\)\n/,
-        "a conversation without its $lacks is an error, and has not the name of a recording");
+for my $n (1, 2) {
+    subtest "--run records the conversation of sample$n" => sub {
+        place();
+        my ($status, $out, $err) = run($capture, '--run', "sample$n/");
+        my @sent = split ' ', $wire{$n};
+        is("$status $err", kept(scalar @sent, 1, "captures/sample$n.pcap"), 'one line says what it has');
+        is(recorded("captures/sample$n.pcap"), $wire{$n}, 'the conversation is whole');
+        is(() = $out =~ /^\d\d:\d\d:\d\d\.\d{6} IP .*Flags/mg, scalar @sent, 'its packets are printed');
+        for my $role (qw(server client)) {
+            my $log = "captures/sample$n.$role.log";
+            like(slurp($log), qr/^[\d:.]+ $role .*\n(?:.*\n)*.* $role close\n\z/, "$role: its lines");
+            is(mode($log), 600, "$role: for nobody else to read");
+        }
+        is(mode("captures/sample$n.pcap"), 600, 'for nobody else to read');
+        is(left_behind(), '', 'nothing is left behind');
+    };
 }
-close $listener;
-ok(!-e 'x.pcap', 'neither has taken the name of a recording');
 
-# A disk that fills up, as tee says it. A capturing tcpdump that is slow to begin, or killed.
-my $full = shim('tee', "echo 'tee: x: No space left on device' >&2; exec " . which('tee') . ' "$@"');
-like(said($capture, '--run', '-w', 'full.pcap', 'sample1'), qr/^1 (?:.*\n)+.*complete .*: tee: x: No space/,
-    'a disk that fills up makes no recording');
-unlink $full;
-shim('tcpdump', "case \"\$*\" in *' -w '*) echo \$\$ \$* >'$dir/tcpdump'
-    while [ -e '$dir/wait' ]; do sleep 0.1; done ;; esac; exec " . which('tcpdump') . ' "$@"');
-save("$dir/wait", '');
-my $early = start('setsid', $capture, '-w', 'early.pcap', 'sample1');
-eventually(sub { -s "$dir/tcpdump" });
-kill 'TERM', $early->{pid};    # alone, not its sleep
-unlink "$dir/wait";
-like(finished($early), qr/^1(?:30)? .*interrupted.*\n\z/, 'a signal before it is ready is not forgotten');
-like(slurp("$dir/tcpdump"), qr/^(?=.* --immediate-mode )(?=.* -B \d{5})(?=.* -w - )(?!.* -Z)/,
-    'tcpdump hands over each packet at once, has room for a burst, and opens no file');
-my $killed = ready('-w', 'killed.pcap', 'sample1');
-converse(1);
-shows($killed, qr/\A(?:.*\n){11}\z/);
-slurp("$dir/tcpdump") =~ /^(\d+)/ ? kill('KILL', $1) : fail('the shim was started');
-like(finished($killed), qr/^1 .*: not a complete .*: tcpdump: .*\n\z/, 'one that is killed is an error');
-$ENV{PATH} = $path;
-like(said('unshare', '--mount', 'sh', '-c', 'mount -t tmpfs -o size=128k tmpfs "$1" || exit
-        head -c $2 /dev/zero >"$1/fill" && "$0" --run -w "$1/x.pcap" sample1; echo $?; ls "$1"',
-        $capture, "$dir/bin", (128 - $_) * 1024), qr/^0 1\nfill\ncapture\.sh: .*: no room for it .*\n\z/,
-    "$_ KiB left on the disk: said, not waited for, and nothing is left") for $> ? () : (0, 4, 8, 12, 16, 60);
-nothing_left('after errors');
+subtest '--run all records every sample' => sub {
+    place();
+    is(result(start($capture, '--run', 'all')), kept(27, 3, 'captures/all.pcap'), 'three conversations');
+    is(recorded('captures/all.pcap'), join(' | ', @wire{1 .. 3}), 'each is whole, in their order');
+    is(join(' ', map { /all\.(.*)\.log/ } glob 'captures/all.*.log'),
+        join(' ', map { ("sample$_.client", "sample$_.server") } 1 .. 3), 'with the lines of all six');
+};
 
-# ---- the slow ones -------------------------------------------------------------------------------
-like(finished($slow{late}), qr/^0 /, 'a recording beside a tcpdump that gets no time');
-is(recorded('sleeping1.pcap'), $wire{1}, '... packets that it sees late are waited for');
-like(finished($slow{sample3}), qr/^0 /, '--run sample3 succeeds');
-is(recorded('captures/sample3.pcap'), $wire{3}, '... the whole conversation is recorded');
-is(finished($slow{all}), kept(27, 3, 'captures/all.pcap'), '--run all records all three');
-is(recorded('captures/all.pcap'), join(' | ', @wire{1 .. 3}), '... each is whole, in their order');
-is(join(' ', map { /all\.(.*)\.log/ } <captures/all.*.log>),
-    join(' ', map { ("sample$_.client", "sample$_.server") } 1 .. 3), '... with the lines of all six');
-like(finished($slow{lost}) . slurp($slow{lost}{err}), qr/^1 (?:.*\n)+.*client: recv, not ECONNRESET/,
-    'with a lost RST the client is heard, and the status is not 0');
-is(recorded('lost.pcap'), "$wire{2} >F. <R", '... recorded up to the reset that answers the FIN');
-like(finished($slow{later}), qr/^1 /, '... also beside a tcpdump that gets no time');
-is(recorded('sleeping2.pcap'), "$wire{2} >F. <R", '... what it sees late is waited for');
+subtest 'a sample4 is a directory, and nothing else' => sub {
+    plan(skip_all => 'no cc') if !which('cc');
+    place(1);
+    system('cp', '-R', 'sample1', 'sample4') == 0 or die 'cp';
+    for my $role (qw(server client)) {
+        my $source = slurp("sample4/$role.c") =~ s/8081/8084/gr;
+        run('cc', '-o', "sample4/$role", save("sample4/$role.c", $source));
+    }
+    is(result(start($capture, '--run', 'sample4')), kept(11, 1, 'captures/sample4.pcap'), 'alone');
+    is(result(start($capture, '--run', 'all')), kept(22, 2, 'captures/all.pcap'), 'among all');
+};
+
+subtest 'by hand it prints while it records, until Ctrl-C' => sub {
+    my $file = place() . '/my file.pcap';
+    my $process = by_hand('-w', $file, 'sample2');
+    like(slurp($process->{err}), qr{\A.* start ./sample2/server, .* in this private network .* ends\n\z},
+        'it says what to start where, and how to end');
+    converse(2);
+    ok(shows($process, qr/\A(?:[\d:.]+ IP .*\n){8}\z/), 'packets are printed while it records');
+    my $quoted = "'" . $file =~ s/'/'\\''/gr . "'";
+    is(result(ctrl_c($process)), kept(8, 1, $file, "scripts/ladder.sh $quoted"), 'Ctrl-C ends it');
+    is(recorded($file), $wire{2}, 'the conversation is recorded');
+    is(left_behind(), '', 'nothing is left behind');
+};
+
+subtest 'what is next can be pasted, with the logs that lie there' => sub {
+    my $place = place();
+    chdir '/' or die;
+    my $process = start("$place/$capture", '--run', 'sample1');
+    my ($next) = result($process) =~ /; next: (.*)/;
+    like(`cd / && $next`, qr/client closed/, 'from any directory');
+    chdir $place;
+    $process = by_hand('sample1');
+    my ($client, $server) = converse(1);
+    save('client.log', $client);
+    save('server.log', $server);
+    shows($process, qr/\A(?:.*\n){11}\z/);
+    like(result(ctrl_c($process)), qr/; next: .*captures\/sample1\.pcap server\.log client\.log\n/,
+        'by hand, with server.log and client.log');
+    like(result(start($capture, '--run', 'sample1')), qr/sample1\.pcap\n/, 'not with --run');
+};
+
+subtest 'without a word all samples are recorded, by hand' => sub {
+    place();
+    my $process = by_hand();
+    like(slurp($process->{err}), qr/\A.*: no sample given: .* all of them until Ctrl-C .*\n.*sampleN\/server/,
+        'it says so in its first line');
+    converse(1);
+    converse(2);
+    shows($process, qr/\A(?:.*\n){19}\z/);
+    is(result(ctrl_c($process)), kept(19, 2, 'captures/all.pcap'), 'both conversations');
+};
+
+subtest '300 conversations without a pause lose nothing' => sub {
+    place();
+    my $process = by_hand('sample2');
+    my $server = serve(pinned('sample2/server'));
+    run(pinned($^X, '-MIO::Socket::INET', '-e', 'for (1 .. 300) {
+        my $c = IO::Socket::INET->new("127.0.0.1:8082") or die;
+        syswrite $c, "ABCD";
+        1 while sysread $c, my $x, 9 }'));
+    eventually(sub { 300 == (() = slurp($process->{out}) =~ /\[R\.\]/g) });
+    stop($server);
+    is(result(ctrl_c($process)), kept(2400, 300, 'captures/sample2.pcap'), 'all are whole');
+};
+
+subtest "tcpdump's options are for what is printed, not for what is recorded" => sub {
+    place();
+    my $process = start($capture, '--run', 'sample1', '--', '-c', 3, '-tttt');
+    is(result($process), kept(11, 1, 'captures/sample1.pcap'), 'all is recorded');
+    like(slurp($process->{out}), qr/\A(20\d\d-\d\d-\d\d \S+ IP .*\n){3}\z/, 'three are printed');
+};
+
+subtest 'the capturing tcpdump hands over each packet at once, and opens no file' => sub {
+    place();
+    local $ENV{PATH} = hiding(tcpdump => "case \"\$*\" in *' -w '*) echo \"\$*\" >arguments ;; esac
+        exec $tcpdump \"\$@\"");
+    run($capture, '--run', 'sample1');
+    my $arguments = slurp('arguments');
+    like($arguments, qr/ $_( |$)/m, $_) for '--immediate-mode', '-U', '-s 256', '-B \d{5}', '-w -';
+    unlike($arguments, qr/-Z/, 'without sudo it stays who it is');
+};
+
+subtest 'the programs are on one CPU, where lo cannot swap packets' => sub {
+    place();
+    rename 'sample2/client', 'sample2/client.real' or die;
+    save('sample2/client', "#!/bin/sh\ngrep Cpus_allowed_list /proc/self/status >&2\nexec \"\$0.real\"\n");
+    like((run($capture, '--run', 'sample2'))[2], qr/sample2 client: Cpus_allowed_list:\s+\d+\n/, 'the client');
+};
+
+# ---- under which name ---------------------------------------------------------------------------
+
+subtest 'what has the name is moved aside, with all its logs' => sub {
+    place();
+    my %was;
+    mkdir 'captures' or die;
+    for my $name (qw(x.pcap x.server.log x.client.log x.sample1.server.log x.sample9.client.log)) {
+        $was{$name} = save("captures/$name", "this was $name");
+    }
+    run($capture, '--run', '-w', 'captures/x.pcap', 'sample1');
+    for my $name (keys %was) {
+        is(slurp("captures/$name" =~ s/\/x/\/x.1/r), "this was $name", "$name is kept aside");
+    }
+    is(recorded('captures/x.pcap'), $wire{1}, 'the new one has the name');
+    run($capture, '--run', '-w', 'captures/x.pcap', 'sample2');
+    is(recorded('captures/x.pcap', 'captures/x.2.pcap'), "$wire{2} | $wire{1}", 'the next is .2');
+    like(slurp('captures/x.2.server.log'), qr/8081/, 'with its log');
+};
+
+subtest 'a log alone is moved aside, and a number that a log has is not taken' => sub {
+    place();
+    save('x.client.log', 'older');
+    save('x.1.sample2.server.log', 'oldest');
+    run($capture, '--run', '-w', 'x.pcap', 'sample1');
+    is(slurp('x.2.client.log'), 'older', 'the log is kept');
+    is(slurp('x.1.sample2.server.log'), 'oldest', 'so is the other');
+    like(slurp('x.client.log'), qr/ connect /, 'the new one has the name');
+};
+
+subtest 'older logs of all are kept aside' => sub {
+    place(1, 2);
+    for my $word ('first', 'second') {
+        my ($status) = run($capture, '--run', 'all');
+        is($status, 0, "the $word");
+    }
+    my $names = join ' ', map { ("sample$_.client", "sample$_.server") } 1, 2;
+    is(join(' ', map { /all\.1\.(.*)\.log/ } glob 'captures/all.1.*.log'), $names, 'all four');
+};
+
+subtest 'ten at once for one FILE: ten recordings with their logs, each under the name it says' => sub {
+    place(2);
+    rename 'sample2/client', 'sample2/client.real' or die;
+    save('sample2/client', "#!/bin/sh\nsleep 1 # until all ten record\nexec \"\$0.real\"\n");
+    my @ten = map { start("$root/scripts/lab.sh", $capture, '--run', '-w', 'x.pcap', 'sample2') } 1 .. 10;
+    my %seen;
+    for my $process (@ten) {
+        my ($file) = result($process) =~ /^0 .*, kept as (\S+);/;
+        $seen{$file // ''}++;
+        my $base = ($file // '') =~ s/\.pcap$//r;
+        my $times = slurp("$base.client.log") =~ /^(\S+ client connect)/ ? $1 : '';
+        my $others = grep { slurp($_) =~ /\Q$times\E/ } glob 'x*.client.log';
+        is(recorded("$base.pcap") . " $others", "$wire{2} 1", "$base: a recording and a log of its own");
+    }
+    is(join(' ', sort keys %seen), join(' ', sort 'x.pcap', map { "x.$_.pcap" } 1 .. 9), 'ten names');
+    is(join('', map { slurp($_->{err}) } @ten) =~ s/is being recorded just now; this recording is//gr
+        =~ tr/\n//, 19, 'nine say that the name is another');
+};
+
+subtest 'a recording that recorded nothing gives the name back' => sub {
+    place();
+    save('x.pcap', 'older');
+    save('x.server.log', 'its log');
+    my $busy = listener(8081);
+    like(said($capture, '--run', '-w', 'x.pcap', 'sample1'),
+        qr/^1 capture\.sh: .*: sample1 server: bind .*: Address already in use \(nothing is kept\)\n\z/,
+        'a port is taken: said in one line');
+    is(join(' ', glob('x*'), slurp('x.pcap'), slurp('x.server.log')),
+        'x.pcap x.server.log older its log', 'the older recording is where it was');
+};
+
+subtest 'every name ends well' => sub {
+    place();
+    symlink 'nowhere', 'dangling.pcap' or die;
+    like(said($capture, '--run', '-w', 'dangling.pcap', 'sample1'), qr/^0 /, 'a dangling link');
+    is(readlink('dangling.1.pcap'), 'nowhere', '... is moved aside');
+    for my $n (1 .. 3) {
+        like(said($capture, '--run', '-w', 'rec', 'sample1'), qr/^0 .*, kept as rec;/s, "no .pcap, $n");
+    }
+    is(recorded(qw(rec rec.1 rec.2)), join(' | ', ($wire{1}) x 3), '... each is kept');
+    my $long = ('x' x 246) . '.pcap';
+    save($long, 'older');
+    like(said($capture, '--run', '-w', $long, 'sample1'), qr/^1 capture\.sh: x+.*: cannot be made .*\n\z/,
+        'no room for the name of a log');
+    is(slurp($long), 'older', '... nothing has happened to the older one');
+    is(left_behind(), '', 'nothing is left behind');
+};
+
+# ---- what it refuses ----------------------------------------------------------------------------
+
+subtest 'what it refuses is said in one line, and nothing is recorded' => sub {
+    place();
+    mkdir 'directory.pcap' or die;
+    for (
+        [2, qr/sample4: unknown sample $usage/, 'sample4'],
+        [2, qr/'': unknown sample $usage/, ''],
+        [2, qr/sample2: one sample, or all $usage/, 'sample1', 'sample2'],
+        [2, qr/-X: unknown option; tcpdump's come after -- $usage/, '-X', 'sample1'],
+        [2, qr/-w: no FILE $usage/, '-w'],
+        [2, qr/-w: no FILE $usage/, '-w', '--run', 'sample1'],
+        [2, qr/-w: no FILE $usage/, '-w', '-x.pcap', 'sample1'],
+        [1, qr/tcpdump: unrecognized option '--nonsense' \(.*/, 'sample1', '--', '--nonsense'],
+        [1, qr/tcpdump: can't parse filter .*/, 'sample1', '--', 'tcp prot 80'],
+        [1, qr/none: no such directory \(.*\)/, '-w', 'none/x.pcap', 'sample1'],
+        [1, qr/\/proc\/x.*: cannot be made \(.*\)/, '-w', '/proc/x.pcap', 'sample1'],
+        [1, qr/directory\.pcap: not a regular file/, '-w', 'directory.pcap', 'sample1'],
+        [1, qr/a file name with control characters \(.*\)/, '-w', "a\nb.pcap", 'sample1'],
+        [1, qr/a file name with control characters \(.*\)/, '-w', "a\e[2Jb.pcap", 'sample1'],
+        [2, qr/ \[2J: unknown sample .*/, "\e[2J"],
+    ) {
+        my ($status, $reason, @arguments) = @$_;
+        my $name = "@arguments" =~ s/[^ -~]/?/gr;
+        like(said($capture, @arguments), qr/^$status capture\.sh: $reason\n\z/, $name);
+    }
+    unlink 'sample1/server' or die;
+    for my $arguments ([], ['--run', 'sample1']) {
+        is(said($capture, @$arguments) =~ s/capture.*no sample given.*\n//r,
+            "1 capture.sh: sample1/server: not built (run make first)\n", "not built: @$arguments");
+    }
+    SKIP: {
+        skip 'not root', 1 if $> != 0;
+        like(said('env', 'SUDO_UID=1000', $capture, 'sample2'), qr/^1 .*: started with sudo: .*\n\z/, 'sudo');
+    }
+    is(join(' ', glob 'captures/* *.pcap'), 'directory.pcap', 'there is no recording');
+    is(left_behind(), '', 'nothing is left behind');
+};
+
+subtest '--help is the usage, on stdout' => sub {
+    place();
+    my ($status, $out, $err) = run($capture, '--help');
+    is("$status $err", '0 ', 'without a complaint');
+    like($out, qr/\Ausage: .*\n(?:.*\n)+Exit status: /, 'all of it');
+};
+
+# ---- what is not complete -----------------------------------------------------------------------
+
+subtest 'a conversation that lacks its beginning or its end is told' => sub {
+    place();
+    my $listener = listener(8081);
+    for my $lacks (qw(beginning end)) {
+        my $process = $lacks eq 'end' && by_hand('-w', "$lacks.pcap", 'sample1');
+        my $client = IO::Socket::INET->new('127.0.0.1:8081') or die "connect: $@";
+        my $server = $listener->accept;
+        $process ||= by_hand('-w', "$lacks.pcap", 'sample1');
+        syswrite $client, 'ABCD';
+        sysread $server, my $data, 4;
+        shows($process, qr/length 4\n.*length 0\n/);
+        like(result(ctrl_c($process)), qr/^1 .*: not a complete .*: a conversation lacks .*, kept as $lacks\./,
+            "the $lacks");
+        ok(-s "$lacks.pcap" > 24, '... its packets are kept');
+    }
+};
+
+subtest 'no packets make no recording' => sub {
+    place();
+    is(result(ctrl_c(by_hand('sample1'))), "1 capture.sh: not a complete recording: no packets came "
+        . "(nothing is kept)\n", 'by hand');
+    is(join(' ', glob 'captures/*'), '', 'nothing is kept');
+};
+
+# Makes the client of sampleN one that ends with STATUS, and the capturing tcpdump one that gets no
+# time from the client's beginning until half a second after its end. Returns the PATH for that.
+sub tcpdump_sleeps ($n, $status) {
+    rename "sample$n/client", "sample$n/client.real" or die;
+    save("sample$n/client", "#!/bin/sh\nread -r pid <pid\nkill -STOP \$pid\n\"\$0.real\"
+        (sleep 0.5; kill -CONT \$pid) >/dev/null 2>&1 &
+        [ $status -eq 0 ] || echo 'it hurts' >&2\nexit $status\n");
+    return hiding(tcpdump => "case \"\$*\" in *' -w '*) echo \$\$ >pid ;; esac
+        exec $tcpdump \"\$@\"");
+}
+
+subtest 'packets that tcpdump sees late are waited for' => sub {
+    place();
+    local $ENV{PATH} = tcpdump_sleeps(1, 0);
+    is(result(start($capture, '--run', 'sample1')), kept(11, 1, 'captures/sample1.pcap'), 'all eleven');
+};
+
+subtest 'a client that failed: its words, the recording, and status 1' => sub {
+    place();
+    local $ENV{PATH} = tcpdump_sleeps(2, 7);
+    my ($status, undef, $err) = run($capture, '--run', 'sample2');
+    is($err, "capture.sh: sample2 client: it hurts\n" . kept(8, 1, 'captures/sample2.pcap') =~ s/^0 //r,
+        'its words; packets that are seen late are waited for');
+    is($status, 1, 'the status');
+};
+
+subtest 'fewer conversations than clients are not complete' => sub {
+    place(1, 2);
+    save('sample2/client', "#!/bin/sh\necho ' connect '\n");
+    local $ENV{PATH} = hiding(sleep => $no_sleep);
+    like(result(start($capture, '--run', 'all')), qr/^1 .*: not a .*: not 2 conversations \(11 packets, 1 /,
+        'one of two');
+    is(recorded('captures/all.pcap'), $wire{1}, 'is kept');
+};
+
+subtest 'a tcpdump that has ended by itself is told, though all it saw is whole' => sub {
+    place();
+    local $ENV{PATH} = hiding(tcpdump => "case \"\$*\" in *' -w '*) echo \$\$ >pid ;; esac
+        exec $tcpdump \"\$@\"");
+    for my $signal (qw(TERM KILL)) {
+        my $process = by_hand('sample1');
+        converse(1);
+        shows($process, qr/\A(?:.*\n){11}\z/);
+        kill $signal, slurp('pid');
+        like(result($process), qr/^1 .*: not a complete .*: tcpdump has ended by itself.*, kept as /, $signal);
+        is(recorded('captures/sample1.pcap'), $wire{1}, '... what it had seen is kept');
+    }
+};
+
+subtest 'packets that the kernel dropped are told' => sub {
+    place();
+    local $ENV{PATH} = hiding(tcpdump => "case \"\$*\" in *' -w '*) ;; *) exec $tcpdump \"\$@\" ;; esac
+        { $tcpdump \"\$@\" 2>&1 >&3 | sed -u 's/^0 packets dropped/3 packets dropped/' >&2; } 3>&1");
+    like(result(start($capture, '--run', 'sample1')),
+        qr/^1 .*: not a .*: 3 packets were dropped by the kernel \(11 packets, .* 3 dropped, kept as /, '3');
+};
+
+subtest 'a check that fails is told, and the recording stays' => sub {
+    place();
+    local $ENV{PATH} = hiding(sleep => $no_sleep);
+    local $ENV{AWK} = '/nonexistent';
+    like(result(start($capture, '--run', 'sample1')),
+        qr/^1 .*: not a complete recording: it could not be checked: .+ \(11 packets, .* kept as /, 'no awk');
+    is(recorded('captures/sample1.pcap'), $wire{1}, 'it is whole');
+};
+
+subtest 'the copy into FILE: a full disk, one that is killed, one that does not move' => sub {
+    place();
+    my $tee = which('tee');
+    {
+        local $ENV{PATH} = hiding(tee => "echo 'tee: x: No space left on device' >&2; $tee \"\$@\"; exit 1");
+        like(result(start($capture, '--run', 'sample1')), qr/^1 .*: tee: x: No space left .*, kept as /, 'full');
+    }
+    {
+        local $ENV{PATH} = hiding(tee => "echo \$\$ >pid; exec $tee \"\$@\"");
+        my $process = by_hand('sample1');
+        converse(1);
+        shows($process, qr/\A(?:.*\n){11}\z/);
+        kill 'KILL', slurp('pid');
+        ctrl_c($process) if !eventually(sub { Lab::over($process) }, 0.3);
+        like(result($process), qr/^1 .*: not a complete recording: .*, kept as /, 'killed');
+    }
+    {
+        local $ENV{PATH} = hiding(sleep => $no_sleep, tee => 'exec perl -e "sleep 600"');
+        like(result(start($capture, '--run', 'sample1')), qr/^1 .*: tcpdump and tee have not ended in 5 s /,
+            'does not move');
+    }
+    is(left_behind(), '', 'nothing is left behind');
+};
+
+subtest "GNU's tee is taken where it is called gnutee" => sub {
+    place();
+    my $tee = which('tee');
+    local $ENV{PATH} = hiding(gnutee => "exec $tee \"\$@\"", tee => 'exit 1');
+    like(result(start($capture, '--run', 'sample1')), qr/^0 /, 'tee is not started');
+};
+
+subtest 'a program that does not say its line is waited for, and not for ever' => sub {
+    place();
+    save('sample1/server', "#!/bin/sh\nexec perl -e 'sleep 600'\n");
+    save('sample2/server', "#!/bin/sh\necho 'no time' >&2\n");
+    local $ENV{PATH} = hiding(sleep => $no_sleep);
+    is(result(start($capture, '--run', 'sample1')), '1 capture.sh: not a complete recording: '
+        . "sample1 server: no line about listen in 10 s (nothing is kept)\n", 'the line is named');
+    is(result(start($capture, '--run', 'sample2')), '1 capture.sh: not a complete recording: '
+        . "sample2 server: no time (nothing is kept)\n", 'one that has ended is not waited for');
+    is(left_behind(), '', 'nothing is left behind');
+};
 done_testing;

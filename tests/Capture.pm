@@ -1,0 +1,75 @@
+# What the tests of capture.sh share.
+#
+#   place(SAMPLE...)       a new copy of scripts/ and these samples; the test goes on in it
+#   by_hand(ARGUMENT...)   starts capture.sh in a process group of its own; returns the PROCESS when
+#                          it is ready
+#   ctrl_c(PROCESS)        presses it: SIGINT for the group (or the signal that is given)
+#   result(PROCESS)        waits for its end: (status, last line on stderr)
+#   kept(...)              the line that says what was recorded
+#   recorded(FILE...)      the conversations in FILEs, as in %wire, separated by |
+#   left_behind()          processes in this network that are not the test's, and temporary files
+package Capture;
+use v5.36;
+use Exporter 'import';
+use Lab;
+
+our @EXPORT = qw(place by_hand ctrl_c result kept recorded left_behind);
+
+my $test = $$;
+my $tmp = tempdir(CLEANUP => 1);
+$ENV{TMPDIR} = $tmp;
+
+sub place (@samples) {
+    @samples = map { "sample$_" } @samples ? @samples : (1 .. 3);
+    my $place = tempdir(CLEANUP => 1, DIR => '/tmp') . "/a clone +('";
+    mkdir $place or die "mkdir $place: $!";
+    system('cp', '-R', (map { "$root/$_" } 'scripts', @samples), $place) == 0 or die 'cp';
+    chdir $place or die "chdir $place: $!";
+    return $place;
+}
+
+sub by_hand (@arguments) {
+    my $process = start('setsid', 'scripts/capture.sh', @arguments);
+    shows($process, qr/ ready: /, 'err') or fail(slurp($process->{err}));
+    return $process;
+}
+
+sub ctrl_c ($process, $signal = 'INT') {
+    kill $signal, -$process->{pid};
+    return $process;
+}
+
+sub result ($process) {
+    my $status = ended($process);
+    $status >>= 8 if $status =~ /^\d+$/;
+    my @lines = split /^/, slurp($process->{err});
+    return "$status " . ($lines[-1] // '');
+}
+
+# The line, with the exit status, for PACKETS in CONVERSATIONS in FILE; NEXT is what to do with it.
+sub kept ($packets, $conversations, $file, $next = "scripts/ladder.sh $file") {
+    $conversations .= $conversations == 1 ? ' conversation' : ' conversations';
+    return "0 capture.sh: $packets packets, $conversations, 0 dropped, kept as $file; next: $next\n";
+}
+
+sub recorded (@files) {
+    return join ' | ', map { conversations($_) } @files;
+}
+
+sub left_behind () {
+    my $network = readlink '/proc/self/ns/net';
+    my @left;
+    my $look = sub {
+        @left = ();
+        for my $process (glob '/proc/[0-9]*') {
+            next if $process eq "/proc/$test" || (readlink("$process/ns/net") // '') ne $network;
+            my $command = slurp("$process/cmdline") =~ s/\0/ /gr;
+            push @left, $command if $command;    # a zombie has none
+        }
+        push @left, glob "$tmp/tmp.*";    # as mktemp calls them
+        return !@left;
+    };
+    eventually($look, 1);
+    return join "\n", @left;
+}
+1;
