@@ -8,12 +8,13 @@
 #   kept(...)              the line that says what was recorded
 #   recorded(FILE...)      the conversations in FILEs, as in %wire, separated by |
 #   left_behind()          processes in this network that are not the test's, and temporary files
+#   running_here()         those processes alone
 package Capture;
 use v5.36;
 use Exporter 'import';
 use Lab;
 
-our @EXPORT = qw(place by_hand ctrl_c result kept recorded left_behind);
+our @EXPORT = qw(place by_hand ctrl_c result kept recorded left_behind running_here);
 
 my $test = $$;
 my $tmp = tempdir(CLEANUP => 1);
@@ -56,20 +57,26 @@ sub recorded (@files) {
     return join ' | ', map { conversations($_) } @files;
 }
 
-sub left_behind () {
+# The commands of the processes in this network, but for the test's own.
+sub running_here () {
     my $network = readlink '/proc/self/ns/net';
+    my @commands;
+    for my $process (glob '/proc/[0-9]*') {
+        next if $process eq "/proc/$test" || (readlink("$process/ns/net") // '') ne $network;
+        my $command = slurp("$process/cmdline") =~ s/\0/ /gr;
+        push @commands, $command if $command;    # a zombie has none
+    }
+    return @commands;
+}
+
+# What a PROCESS that has ended leaves: '' is as it should be. A closed terminal's may take a while.
+sub left_behind ($seconds = 1) {
     my @left;
     my $look = sub {
-        @left = ();
-        for my $process (glob '/proc/[0-9]*') {
-            next if $process eq "/proc/$test" || (readlink("$process/ns/net") // '') ne $network;
-            my $command = slurp("$process/cmdline") =~ s/\0/ /gr;
-            push @left, $command if $command;    # a zombie has none
-        }
-        push @left, glob "$tmp/tmp.*";    # as mktemp calls them
+        @left = (running_here(), glob "$tmp/tmp.*");    # as mktemp calls them
         return !@left;
     };
-    eventually($look, 1);
+    eventually($look, $seconds);
     return join "\n", @left;
 }
 1;

@@ -1,48 +1,135 @@
 #!/usr/bin/perl
-# capture.sh and lab.sh, ended at random moments by a signal to them or, as from a terminal, to their whole
-# process group, leave nothing behind. MOMENTS=50 for more than the few of every day; SEED=1 repeats them.
+# capture.sh, ended at any moment by any signal, also by two, by a terminal or a reader that leaves,
+# or by kill -9: nothing keeps running, no recording is lost, and none is called whole that is not.
+# MOMENTS=500 for more than the few of every day; SEED=1 repeats them.
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab; use Capture;
 
-my ($moments, $seed) = ($ENV{MOMENTS} // 8, $ENV{SEED} // $$);
-alarm 1200 + 5 * $moments;
-need(qw(tcpdump setsid));
-private_network();
+my $moments = $ENV{MOMENTS} // 12;
+my $seed = $ENV{SEED} // $$;
+alarm 600 + 10 * $moments;
+need(qw(tcpdump flock setpriv setsid taskset script));
+enter_lab();
 srand $seed;
-my @commands = (['--run', 'sample1'], ['--run', 'sample3'], ['--run', 'all'], ['sample1'], ['sleep', 600]);
-my %whole = map { $_ => 1 } values %wire, '>S <R.';    # the last: a server was killed before its client came
+place(1, 2);
+my $capture = 'scripts/capture.sh';
+my $header = 24;    # bytes of a pcap file without packets
 
-# Processes whose environment has MARK: all that descends from one moment, wherever it went.
-sub family ($mark) {
-    return grep { slurp("/proc/$_/environ") =~ /(?:^|\0)\Q$mark\E\0/ } map { m{(\d+)} } glob '/proc/[0-9]*';
+sub any (@things) {
+    return $things[rand @things];
 }
 
-while ($moments > 0) {
-    my @now;
-    for (1 .. ($moments < 4 ? $moments : 4)) {    # so many at the same time
-        $moments--;
-        my @arguments = @{ $commands[rand @commands] };
-        my $dir = tempdir(CLEANUP => 1);
-        my @capture = $arguments[0] eq 'sleep' ? () : ('scripts/capture.sh', '-w', "$dir/x.pcap");
-        my ($signal, $group, $after) = ((qw(INT TERM HUP))[rand 3], rand() < 0.5, rand 0.4);
-        my $process = start('env', "MARK=$dir", 'setsid', 'scripts/lab.sh', @capture, @arguments);
-        push @now, { %$process, dir => $dir, signal => $signal, group => $group, at => time + $after,
-            name => sprintf '%s, %s%s after %.3f s', "@arguments", $signal, $group && ' to all', $after };
-    }
-    for my $moment (sort { $a->{at} <=> $b->{at} } @now) {
-        eventually(sub { kill 0, -$moment->{pid} });    # setsid has made it a group
-        sleep $moment->{at} - time if $moment->{at} > time;
-        kill $moment->{signal}, $moment->{group} ? -$moment->{pid} : $moment->{pid};
-    }
-    for my $moment (@now) {
-        my ($dir, @left) = $moment->{dir};
-        isnt(ended($moment), 'still running', "$moment->{name}: ends");
-        eventually(sub { !(@left = family("MARK=$dir")) });
-        kill 'KILL', @left;
-        push @left, grep { !/\.(?:pcap|log)$/ } glob "$dir/* $dir/.[!.]*";
-        push @left, grep { !$whole{$_} } conversations("$dir/x.pcap");
-        is("@left", '', "$moment->{name}: leaves nothing behind, and nothing unfinished under its name")
-            or diag("SEED=$seed ", slurp($moment->{err}));
-    }
+# The names x* are free again, but for an older recording.
+sub older_recording () {
+    unlink glob 'x*';
+    save('x.pcap', 'older');
 }
+
+# '' if the older recording is somewhere, else what is wrong.
+sub older_lost () {
+    return (grep { slurp($_) eq 'older' } 'x.pcap', 'x.1.pcap') == 1 ? '' : 'the older one is lost';
+}
+
+# Starts capture.sh by hand and has it record sample2's conversation. REDIRECTIONS are the shell's.
+sub has_recorded ($redirections = '') {
+    my $process = start('setsid', 'sh', '-c', "exec $capture -w x.pcap sample2 $redirections");
+    eventually(sub { (-s 'x.pcap') == $header });
+    converse(2);
+    eventually(sub { recorded('x.pcap') eq $wire{2} });
+    return $process;
+}
+
+# What is wrong with the end of PROCESS, which could have recorded the conversation WIRE, or SURELY has.
+sub wrong_end ($process, $wire, $surely) {
+    my $status = ended($process);
+    my $size = -s 'x.pcap' // 0;
+    my $whole = $size > $header && recorded('x.pcap') eq $wire;
+    my @wrong = grep { $_ } left_behind(), older_lost();
+    push @wrong, 'falsely complete' if $status eq '0' && !$whole;
+    push @wrong, 'lost' if $surely && !$whole;
+    push @wrong, 'called incomplete' if $surely && $status ne '0';
+    push @wrong, 'an empty recording' if $size == $header || $size == 0;
+    push @wrong, slurp($process->{err}) if @wrong;
+    return join ', ', @wrong;
+}
+
+my @redirections = ('', '', '', '<&-', '>&-', '2>&-', '2>/dev/full', '>/dev/full', '<&- >&- 2>&-');
+subtest "signals at random moments (SEED=$seed)" => sub {
+    for (1 .. $moments) {
+        older_recording();
+        my $n = any(1, 2);
+        my $by_hand = rand() < 0.4;
+        my $redirections = any(@redirections);
+        my $command = "exec $capture --run -w x.pcap sample$n $redirections";
+        my $process = $by_hand ? has_recorded($redirections) : start('setsid', 'sh', '-c', $command);
+        my $name = $by_hand ? "by hand $redirections" : $command;
+        eventually(sub { kill 0, -$process->{pid} });    # setsid has made it a group
+        for (1 .. any(1, 2, 3)) {
+            my $after = rand($by_hand || $name =~ /; / ? 0.1 : 0.3);
+            my $signal = any(qw(INT INT TERM HUP QUIT PIPE));
+            my $to = any(1, -1);
+            sleep $after;
+            kill $signal, $to * $process->{pid} if !Lab::over($process);
+            $name .= sprintf '; %.3f s, SIG%s%s', $after, $signal, $to < 0 ? ' to all' : '';
+        }
+        is(wrong_end($process, $wire{ $by_hand ? 2 : $n }, $by_hand), '', $name);
+    }
+};
+
+subtest 'a second Ctrl-C does not lose what the first has ended' => sub {
+    for my $gap (0, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08, 0.1, 0.15) {
+        older_recording();
+        my $process = ctrl_c(has_recorded());
+        sleep $gap;
+        ctrl_c($process) if !Lab::over($process);
+        is(wrong_end($process, $wire{2}, 1), '', "after $gap s");
+    }
+};
+
+subtest 'each signal ends a recording by hand, and it is whole' => sub {
+    for my $signal (qw(INT TERM HUP QUIT PIPE)) {
+        older_recording();
+        is(wrong_end(ctrl_c(has_recorded(), $signal), $wire{2}, 1), '', $signal);
+    }
+};
+
+subtest 'a terminal that closes ends it' => sub {
+    for my $after (0.02, 0.1, 0.2, 0.3) {
+        older_recording();
+        my $terminal = start('script', '-qec', "$capture -w x.pcap sample2", '/dev/null');
+        sleep $after;
+        stop($terminal, 'KILL');
+        is(left_behind(10) . older_lost(), '', "after $after s");
+    }
+    older_recording();
+    my $terminal = start('script', '-qec', "$capture -w x.pcap sample2", '/dev/null');
+    eventually(sub { (-s 'x.pcap') == $header });
+    converse(2);
+    eventually(sub { recorded('x.pcap') eq $wire{2} });
+    stop($terminal, 'KILL');
+    is(left_behind(10) . older_lost(), '', 'after a conversation');
+    is(recorded('x.pcap'), $wire{2}, 'which is recorded');
+};
+
+subtest 'a reader that leaves ends nothing too early' => sub {
+    older_recording();
+    my ($status, $out) = run('sh', '-c', "$capture --run -w x.pcap sample1 2>&1 | head -n 1");
+    like($out, qr/ Flags \[S\]/, 'it has read a line');
+    is(left_behind(5) . older_lost(), '', 'nothing is left behind');
+    is(recorded('x.pcap'), $wire{1}, 'the conversation is recorded');
+    is(run($capture, '--run', '-w', 'x.pcap', 'sample1') ? '' : 'port taken', '', 'the port is free');
+};
+
+subtest 'kill -9 leaves no process' => sub {
+    for my $after (0.01, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2) {
+        older_recording();
+        my $process = start($capture, '--run', '-w', 'x.pcap', 'sample1');
+        sleep $after;
+        stop($process, 'KILL');
+        my @running;
+        eventually(sub { !(@running = running_here()) }, 5);
+        is(join("\n", @running) . older_lost(), '', "after $after s");
+        system('rm -rf "$TMPDIR"/tmp.*');
+    }
+};
 done_testing;
