@@ -1,9 +1,9 @@
 # Reads a Markdown page and does what it tells its reader, section by section; see guide.t.
 #   parse(FILE)            the page: { file, text, prose, sections }
 #   problems(SECTION)      does its commands where they are to be done; what is not as it is printed
-# A section is what stands under one heading: { line, heading, steps }. A step is a block of commands:
-# { line, side_by_side, status, parts }, and a part what is typed in one go, with the output that
-# the page shows of it: { script, shown, line }.
+# A section is what stands under one heading: { line, heading, steps }. A step is a block of
+# commands: { line, side_by_side, status, parts }, and a part what is typed in one go, with the
+# output that the page shows of it: { script, shown, line }.
 package Guide;
 use v5.36;
 use Lab;
@@ -117,12 +117,18 @@ sub do_parts (@parts) {
 # The user that the reader is, and whether the reader's sudo gives rights: a lab's user has them in
 # the ambient set, root's reader is nobody. Both lose them where the script does not ask for them.
 sub as_reader ($script) {
-    my $rights = $script =~ /^sudo |^scripts\/capture/m;
+    return () if $ENV{READER_IS_ROOT};
+    my $has_rights = $script =~ /^sudo |^scripts\/capture/m;
+    my $capturing = '+net_raw,+net_admin';
     my @who = ('setpriv');
-    push @who, qw(--reuid 65534 --regid 65534 --clear-groups) if $< == 0;
-    push @who, map { ($_, '+net_raw,+net_admin') } qw(--inh-caps --ambient-caps) if $rights && $< == 0;
-    push @who, qw(--ambient-caps -all) if !$rights;
-    return $ENV{READER_IS_ROOT} ? () : (@who, '--');
+    if ($< == 0) {
+        push @who, qw(--reuid 65534 --regid 65534 --clear-groups);
+        push @who, ('--inh-caps', $capturing) if $has_rights;
+        push @who, ('--ambient-caps', $capturing) if $has_rights;
+    } elsif (!$has_rights) {
+        push @who, qw(--ambient-caps -all);
+    }
+    return $who[1] ? (@who, '--') : ();
 }
 
 # Starts the script of PART in a terminal; returns when it is ready for the next one.
@@ -144,7 +150,8 @@ sub terminal_over ($part) {
     return slurp("/proc/$part->{pid}/stat") =~ /\) Z /;
 }
 
-# Ends PART with Ctrl-C, if it goes on: a capture when it has seen its packets. Sets {out}, {status}.
+# Ends PART with Ctrl-C, if it goes on: a capture when it has seen its packets. Sets {out} and
+# {status}.
 sub end_terminal ($part) {
     my ($script, $packets) = @$part{qw(script packets)};
     my $to_file = $script =~ / -w | > / && $script !~ /--print/;
@@ -165,13 +172,13 @@ sub end_terminal ($part) {
 
 # ---- comparing -----------------------------------------------------------------------------------
 
-# Whether PART has put out something else than the page shows. What tcpdump, tshark and a shell whose
-# job was killed say beside it counts only where the page shows it too. Packets that were captured
-# just now differ in what differs from run to run.
+# Whether PART has put out something else than the page shows. What tcpdump and a shell whose job
+# was killed say beside it does not count. Packets that were captured just now may differ in what
+# differs from run to run.
 sub differs ($part) {
     my ($out, $shown, $script) = @$part{qw(out shown script)};
     my $beside = qr/(?:tcpdump: )?(?:listening on|verbose output|dropped priv|reading from)/;
-    $out =~ s/^(?:$beside|Running as|.*(?:Killed|強制終了)).*\n//mg;
+    $out =~ s/^(?:$beside|.*(?:Killed|強制終了)).*\n//mg;
     return $out ne $shown if $script =~ /tests\/reference|^sed /;
     return same_every_run($out) ne same_every_run($shown);
 }

@@ -54,15 +54,22 @@ END
     SHELL   => '/bin/bash',
     TERM    => 'dumb',
     LANG    => ($ENV{LANG} // '') =~ /UTF-8/i ? $ENV{LANG} : 'C.UTF-8',
-    TZ      => 'JST-9',                                                    # as the guide asks
+    TZ      => 'JST-9',    # as the guide asks
     TMPDIR  => $ENV{TMPDIR} // '/tmp',
     map { $_ => $ENV{$_} } grep { defined $ENV{$_} } qw(CI PATIENCE),
 );
-my $copy = join ' && ', "mkdir $dir/project", "cp -R --parents Makefile .gitignore sample? scripts" .
-    " tests/reference TCPDUMP_GUIDE.md README.md $dir/project", "cd $dir/project", 'make -s clean',
-    'git init -q', 'git add .', 'git -c user.name=reader -c user.email=reader commit -qm project',
-    'make -s';
-system($copy) == 0 or BAIL_OUT('there is no copy of the project');
+my $files = 'Makefile .gitignore sample? scripts tests/reference TCPDUMP_GUIDE.md README.md';
+my @copy = (
+    "mkdir $dir/project",
+    "cp -R --parents $files $dir/project",
+    "cd $dir/project",
+    'make -s clean',
+    'git init -q',
+    'git add .',
+    'git -c user.name=reader -c user.email=reader commit -qm project',
+    'make -s',
+);
+system(join ' && ', @copy) == 0 or BAIL_OUT('there is no copy of the project');
 
 # Root is nobody's reader, if nobody can have a lab.
 my @nobody = qw(setpriv --reuid 65534 --regid 65534 --clear-groups);
