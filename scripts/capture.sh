@@ -355,12 +355,13 @@ recorder=$!
 # Has tcpdump begun to capture, or will it never? What sudo says meanwhile is shown when it is said.
 shown=0 # lines
 begun() {
+    [ -z "$asked" ] || return 0
     lines=$(wc -l <"$work/words")
     if [ -n "$sudo" ] && [ "$lines" -gt "$shown" ]; then
         sed -n "$((shown + 1)),${lines}p" "$work/words" | grep -v '^tcpdump: ' >&2
         shown=$lines
     fi
-    [ -n "$asked" ] || ended "$recorder" || grep -q 'listening on' "$work/words"
+    ended "$recorder" || grep -q 'listening on' "$work/words"
 }
 patience=10
 [ -z "$sudo" ] || patience=900 # for a password sudo waits three times five minutes
@@ -397,9 +398,10 @@ over() { # PID
     [ -n "$asked" ] || ended "$1"
 }
 
-# Does the ladder find N conversations, and all of them whole?
+# Does the ladder find N conversations, and all of them whole? (Its tcpdump hears every signal, but
+# not those for this script's process group.)
 whole() { # N
-    "$root/scripts/ladder.sh" --verdict "$file" >"$work/verdicts" 2>"$work/ladder words"
+    setsid "$root/scripts/ladder.sh" --verdict "$file" >"$work/verdicts" 2>"$work/ladder words"
     ladder=$?
     conversations=$(grep -c . "$work/verdicts")
     [ $ladder -eq 0 ] && [ "$conversations" -eq "$1" ]
