@@ -93,14 +93,18 @@ subtest 'a new sample is built like the others, and one that is not there is an 
     system('rm', '-r', "$tree/sample4") == 0 or die 'rm';
 };
 
+sub speaks_of_it () {
+    return slurp("$tree/sample1/server") =~ /TCP_QUICKACK/;
+}
+
 subtest 'without TCP_QUICKACK (it is Linux) the programs compile, and do not speak of it' => sub {
     mkdir $_ or die "mkdir $_: $!" for "$tree/include", "$tree/include/netinet";
     save("$tree/include/netinet/tcp.h", "#include_next <netinet/tcp.h>\n#undef TCP_QUICKACK\n");
     my ($status, undef, $warnings) = make('-B', "CPPFLAGS=-isystem $tree/include");
     is("$status $warnings", '0 ', 'no warning');
-    unlike(slurp("$tree/sample1/server"), qr/TCP_QUICKACK/, 'sample1 does without it');
+    ok(!speaks_of_it(), 'sample1 does without it');
     make('-B');
-    like(slurp("$tree/sample1/server"), qr/TCP_QUICKACK/, 'with it, sample1 says that it sets it');
+    ok(speaks_of_it(), 'with it, sample1 says that it sets it');
 };
 
 subtest 'make help names every target' => sub {
