@@ -442,6 +442,7 @@ converse() {
     done
     for client in $clients; do
         await 60 over "${client#*:}" || fail "${client%:*} client: has not ended in 60 s" || return
+        [ -z "$asked" ] || return
         wait "${client#*:}" || client_failed=1
     done
     if [ -n "$client_failed" ]; then

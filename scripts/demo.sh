@@ -31,7 +31,7 @@ if [ $# -eq 0 ]; then
     [ $status -eq 125 ] || exit $status
     echo 'On lo, without a private network; one sample after the other.'
 else
-    record sample3 &
+    scripts/capture.sh --run sample3 >/dev/null &
     slow=$!
 fi
 for sample in sample[1-9]; do

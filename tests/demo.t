@@ -1,43 +1,80 @@
 #!/usr/bin/perl
-# make demo in a fresh copy: in a private network, and on lo where none is to be had.
+# make demo, in a fresh copy: in a private network, and on lo where none is to be had. (With a sudo
+# that asks for a password: sudo.t.)
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab;
+use FindBin; use lib $FindBin::Bin; use Lab; use Capture;
 
-need(qw(tcpdump make));
-private_network();
-run('make', '-s');    # so that the copies have only a part to build
+need(qw(tcpdump make flock setpriv setsid taskset));
+enter_lab();    # so that lo is not this machine's
 delete @ENV{qw(LC_ALL MAKEFLAGS MFLAGS MAKELEVEL)};
 $ENV{LANG} = 'C.UTF-8';
+my $path = $ENV{PATH};
 
-# Starts make demo in a copy with one program to be built, with BIN before PATH.
-sub demo ($bin, @before) {
-    my $dir = tempdir(CLEANUP => 1);
-    system("cp -a Makefile sample? scripts $dir && rm $dir/sample2/client") == 0 or die 'no copy';
-    my @env = ('env', "MARK=$dir", "PATH=$bin:$ENV{PATH}");
-    return { %{ start(@before, @env, 'make', '-C', $dir, 'demo') }, dir => $dir };
+# A fresh copy, in which all is built but for one program.
+sub fresh_copy () {
+    my $place = place();
+    system('cp', "$root/Makefile", $place) == 0 or die 'cp';
+    run('make', '-s');
+    unlink 'sample2/client';
+    return;
 }
-my %demo = ('in a private network' => demo('/usr/bin'));
-if ($> == 0) {    # where unshare refuses; in a lab, so that its lo is not this machine's
-    my $refused = tempdir(CLEANUP => 1);
-    save("$refused/unshare", "#!/bin/sh\necho 'unshare: refused' >&2\nexit 1\n");
-    $demo{'without namespaces'} = demo($refused, 'scripts/lab.sh');
+
+sub verdicts ($out) {
+    return join ' ', $out =~ /^(sample\d(?=  )|  \w+ \w+(?=.* TIME-WAIT: ))/mg;
 }
-my $one = qr/^\d\.\d+ /m;
-for my $name (sort keys %demo) {
-    my ($dir, $demo) = ($demo{$name}{dir}, $demo{$name});
-    ok(shows($demo, qr/sleeps for 3 s/), "make demo $name says what it waits for");
-    is(join(' ', (slurp($demo->{out}) =~ /^(sample\d) .*client/mg)[0, 1]), 'sample1 sample2',
-        '... while it waits, samples 1 and 2 are drawn');
-    is(ended($demo), 0, '... succeeds') or diag(slurp($demo->{err}));
+my $all = 'sample1   client closed sample2   server reset sample3   server reset';
+
+subtest 'make demo builds, records, draws and judges the three samples' => sub {
+    fresh_copy();
+    my $demo = start('make', 'demo');
+    ok(shows($demo, qr/sleeps for 3 s/), 'it says what it waits for');
+    is(verdicts(slurp($demo->{out})), $all =~ s/ sample3.*//r, 'while it waits, samples 1 and 2 are drawn');
+    is(ended($demo), 0, 'it succeeds') or diag(slurp($demo->{err}));
     my $out = slurp($demo->{out});
-    is(join(' ', $out =~ /^(sample\d(?=  )|  \w+ \w+(?=.* TIME-WAIT: ))/mg),
-        'sample1   client closed sample2   server reset sample3   server reset', '... draws and judges all');
-    like($out, qr/RST, ACK .*CLOSED\n   \S+ .*\d s .*\n${one}.*"CDEF" .*\n${one}.*ECONN.*\n${one}.*close/,
-        '... sample3 reads long after the RST');
-    is(() = slurp($demo->{err}) =~ /kept as captures\/sample\d\.pcap/g, 3, '... and where recordings lie');
-    my $on_lo = $out =~ /^On lo, without a private network: .*refused/m;
-    is(!!$on_lo, $name =~ /without/, '... ' . ($on_lo ? 'on lo, and says so' : 'in a private network'));
-    is(join('', (grep { index(slurp("$_/environ"), "MARK=$dir") >= 0 } glob '/proc/[1-9]*'),
-        grep { !/\.(pcap|log)$/ } glob "$dir/captures/*"), '', '... leaving no process and no file');
+    is(verdicts($out), $all, 'three verdicts');
+    my $line = qr/\d\.\d+ /;
+    like($out, qr/RST, ACK .*CLOSED\n   \S+ .*\d s .*\n$line.*"CDEF" .*\n$line.*ECONN.*\n$line.*close/,
+        'sample3 reads long after the RST');
+    is(() = slurp($demo->{err}) =~ /kept as captures\/sample\d\.pcap/g, 3, 'it says where recordings lie');
+    unlike($out, qr/On lo/, 'in a private network');
+    is(left_behind(), '', 'nothing is left behind');
+};
+
+subtest 'where there is no private network it is done on lo, and it says so' => sub {
+    plan(skip_all => 'not root') if $> != 0;
+    fresh_copy();
+    my $bin = tempdir(CLEANUP => 1);
+    shim($bin, 'unshare', "echo 'unshare: refused' >&2\nexit 1");
+    local $ENV{PATH} = "$bin:$path";
+    my ($status, $out, $err) = run('make', 'demo');
+    is($status, 0, 'it succeeds') or diag($err);
+    like($err, qr/^lab\.sh: .*: unshare: refused /m, 'the reason');
+    like($out, qr/^On lo, without a private network/m, 'it says so');
+    is(verdicts($out), $all, 'three verdicts');
+    is(left_behind(), '', 'nothing is left behind');
+};
+
+for my $n (2, 3) {
+    subtest "make demo fails when sample$n fails" => sub {
+        fresh_copy();
+        run('make', '-s');
+        save("sample$n/server", "#!/bin/sh\necho 'no port' >&2\nexit 1\n");
+        my ($status, $out, $err) = run('make', 'demo');
+        isnt($status, 0, 'the status');
+        like($err, qr/sample$n server: no port/, 'the reason');
+        is(left_behind(), '', 'nothing is left behind');
+    };
 }
+
+subtest 'Ctrl-C ends make demo at once' => sub {
+    fresh_copy();
+    my $demo = start('setsid', 'make', 'demo');
+    shows($demo, qr/sleeps for 3 s/);
+    ctrl_c($demo);
+    ok(eventually(sub { Lab::over($demo) }, 2), 'within 2 s');
+    isnt($demo->{status} // 0, 0, 'the status');
+    unlike(slurp($demo->{out}), qr/sample3   client/, 'sample3 is not drawn');
+    like(slurp($demo->{err}), qr/not a complete recording: interrupted/, 'it was interrupted');
+    is(left_behind(), '', 'nothing is left behind');
+};
 done_testing;

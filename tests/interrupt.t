@@ -11,7 +11,7 @@ alarm 600 + 10 * $moments;
 need(qw(tcpdump flock setpriv setsid taskset script));
 enter_lab();
 srand $seed;
-place(1, 2);
+place(1, 2, 3);
 my $capture = 'scripts/capture.sh';
 my $header = 24;    # bytes of a pcap file without packets
 
@@ -57,7 +57,7 @@ my @redirections = ('', '', '', '<&-', '>&-', '2>&-', '2>/dev/full', '>/dev/full
 subtest "signals at random moments (SEED=$seed)" => sub {
     for (1 .. $moments) {
         older_recording();
-        my $n = any(1, 2);
+        my $n = any(1, 2, 3);
         my $by_hand = rand() < 0.4;
         my $redirections = any(@redirections);
         my $command = "exec $capture --run -w x.pcap sample$n $redirections";
@@ -91,6 +91,16 @@ subtest 'each signal ends a recording by hand, and it is whole' => sub {
         older_recording();
         is(wrong_end(ctrl_c(has_recorded(), $signal), $wire{2}, 1), '', $signal);
     }
+};
+
+subtest 'a signal while a client sleeps ends it at once' => sub {
+    older_recording();
+    my $process = start('setsid', $capture, '--run', '-w', 'x.pcap', 'sample3');
+    shows($process, qr/\[R/);
+    kill 'TERM', $process->{pid};
+    ok(eventually(sub { Lab::over($process) }, 1.5), 'within 1.5 s');
+    like(result($process), qr/^1 .*: not a complete recording: interrupted .*, kept as x\.pcap\)/, 'it says so');
+    is(left_behind(), '', 'nothing is left behind');
 };
 
 subtest 'a terminal that closes ends it' => sub {
