@@ -76,6 +76,9 @@ fi
 command -v sudo >/dev/null ||
     fail "no private network for a user here: $complaint (install sudo, or be root)"
 
+# uutils' env (0.0.30) stays before COMMAND and keeps its signals; GNU's is called gnuenv there.
+env=$(command -v gnuenv || echo env)
+
 # Becomes COMMAND in a network that root has made: this user again, with just what tcpdump and nft
 # need, and with the variables that sudo does not hand over. OPTION is sudo's, or empty.
 with_sudo() { # OPTION COMMAND...
@@ -89,7 +92,7 @@ with_sudo() { # OPTION COMMAND...
     # shellcheck disable=SC2086 # none, or one word
     exec sudo $option unshare --net sh -c "$inside" sh "$rules" \
         setpriv --reuid "$(id -u)" --regid "$(id -g)" --init-groups \
-        --inh-caps +net_raw,+net_admin --ambient-caps +net_raw,+net_admin -- env -i "$@"
+        --inh-caps +net_raw,+net_admin --ambient-caps +net_raw,+net_admin -- "$env" -i "$@"
 }
 if ! (with_sudo -n true) >/dev/null 2>&1 </dev/null; then
     say "sudo is used, for a user may not have a private network here: $complaint"
