@@ -29,7 +29,7 @@ say() { # WORDS...: one line on stderr, whatever they hold
 
 die() { # WORDS...: said last, when everything is tidied up
     last_words=$*
-    [ -z "$asked" ] || last_words='interrupted before anything was recorded'
+    [ -z "$asked" ] || last_words='interrupted before a packet came'
     exit 1
 }
 
@@ -366,8 +366,7 @@ begun() {
 patience=10
 [ -z "$sudo" ] || patience=900 # for a password sudo waits three times five minutes
 await $patience begun || die "tcpdump does not capture after $patience s"
-[ -z "$asked" ] || die
-if ended "$recorder"; then
+if [ -z "$asked" ] && ended "$recorder"; then
     begun
     complaint=$(grep '^tcpdump: ' "$work/words" | tail -n 1)
     die "${complaint:-sudo has not started tcpdump}${sudo:+ ($(no_sudo))}"
@@ -407,12 +406,16 @@ whole() { # N
     [ $ladder -eq 0 ] && [ "$conversations" -eq "$1" ]
 }
 all_seen() {
-    [ -n "$asked" ] || ended "$recorder" || whole "$clients_started"
+    if [ -n "$asked" ] || ended "$recorder"; then
+        return 0
+    fi
+    before=$size
+    size=$(wc -c <"$file")
+    [ "$size" != "$before" ] && whole "$clients_started"
 }
 
 # What follows a client that failed, nobody knows: nothing, if FILE has not grown for a second.
 until_quiet() {
-    size=''
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         before=$size
         size=$(wc -c <"$file")
@@ -425,6 +428,7 @@ until_quiet() {
 
 clients_started=0
 client_failed=''
+size=0 # of FILE, when it was looked at
 converse() {
     for sample in $samples; do
         start "$sample" server listen || return
@@ -448,7 +452,7 @@ converse() {
     if [ -n "$client_failed" ]; then
         until_quiet
     else
-        await 2 all_seen # they may still be on their way
+        await 5 all_seen # they may still be on their way
     fi
 }
 over_by_hand() {
@@ -466,7 +470,9 @@ by_hand() {
         sleep 0.1 # between two looks
     done
 }
-if [ -n "$run" ]; then
+if [ -n "$asked" ]; then
+    : # to stop before it was ready
+elif [ -n "$run" ]; then
     converse
 else
     by_hand
@@ -492,7 +498,9 @@ whole "$wanted"
 
 if [ -n "$problem" ]; then
     : # it is known
-elif [ -n "$run" ] && [ -n "$asked" ]; then
+elif [ -n "$asked" ] && no_packets; then
+    problem='interrupted before a packet came'
+elif [ -n "$asked" ] && [ -n "$run" ]; then
     problem=interrupted
 elif [ "$(cat "$work/tcpdump")" != 0 ] || [ -n "$ended_early" ]; then
     problem="tcpdump has ended by itself: $(tail -n 1 "$work/words")"

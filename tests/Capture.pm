@@ -1,6 +1,7 @@
 # What the tests of capture.sh share.
 #
 #   place(SAMPLE...)       a new copy of scripts/ and these samples; the test goes on in it
+#   awake()                the sample3 of that copy no longer sleeps (where 3 s would not matter)
 #   by_hand(ARGUMENT...)   starts capture.sh in a process group of its own; returns the PROCESS when
 #                          it is ready
 #   ctrl_c(PROCESS)        presses it: SIGINT for the group (or the signal that is given)
@@ -14,7 +15,7 @@ use v5.36;
 use Exporter 'import';
 use Lab;
 
-our @EXPORT = qw(place by_hand ctrl_c result kept recorded left_behind running_here);
+our @EXPORT = qw(place awake by_hand ctrl_c result kept recorded left_behind running_here);
 
 my $test = $$;
 my $tmp = tempdir(CLEANUP => 1);
@@ -27,6 +28,12 @@ sub place (@samples) {
     system('cp', '-R', (map { "$root/$_" } 'scripts', @samples), $place) == 0 or die 'cp';
     chdir $place or die "chdir $place: $!";
     return $place;
+}
+
+sub awake () {
+    my $source = slurp('sample3/client.c') =~ s/\bsleep\(3\);//r;
+    my ($status, undef, $why) = run('cc', '-o', 'sample3/client', save('sample3/awake.c', $source));
+    die "sample3/awake.c: $why" if $status ne '0';
 }
 
 sub by_hand (@arguments) {

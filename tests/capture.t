@@ -53,6 +53,7 @@ for my $n (1, 2) {
 
 subtest '--run all records every sample' => sub {
     place();
+    awake();
     is(result(start($capture, '--run', 'all')), kept(27, 3, 'captures/all.pcap'), 'three conversations');
     is(recorded('captures/all.pcap'), join(' | ', @wire{1 .. 3}), 'each is whole, in their order');
     is(join(' ', map { /all\.(.*)\.log/ } glob 'captures/all.*.log'),
@@ -303,8 +304,8 @@ subtest 'a conversation that lacks its beginning or its end is told' => sub {
 
 subtest 'no packets make no recording' => sub {
     place();
-    is(result(ctrl_c(by_hand('sample1'))), "1 capture.sh: not a complete recording: no packets came "
-        . "(nothing is kept)\n", 'by hand');
+    is(result(ctrl_c(by_hand('sample1'))), "1 capture.sh: not a complete recording: interrupted "
+        . "before a packet came (nothing is kept)\n", 'by hand');
     is(join(' ', glob 'captures/*'), '', 'nothing is kept');
 };
 
@@ -362,7 +363,7 @@ subtest 'packets that the kernel dropped are told' => sub {
     local $ENV{PATH} = hiding(tcpdump => "case \"\$*\" in *' -w '*) ;; *) exec $tcpdump \"\$@\" ;; esac
         { $tcpdump \"\$@\" 2>&1 >&3 | sed -u 's/^0 packets dropped/3 packets dropped/' >&2; } 3>&1");
     like(result(start($capture, '--run', 'sample1')),
-        qr/^1 .*: not a .*: 3 packets were dropped by the kernel \(11 packets, .* 3 dropped, kept as /, '3');
+        qr/^1 .*: not a .*: 3 packets were dropped by the kernel \(11 packets, .* 3 dropped, kept as /, 'three');
 };
 
 subtest 'a check that fails is told, and the recording stays' => sub {

@@ -43,6 +43,7 @@ subtest 'make demo builds, records, draws and judges the three samples' => sub {
 subtest 'where there is no private network it is done on lo, and it says so' => sub {
     plan(skip_all => 'not root') if $> != 0;
     fresh_copy();
+    awake();
     my $bin = tempdir(CLEANUP => 1);
     shim($bin, 'unshare', "echo 'unshare: refused' >&2\nexit 1");
     local $ENV{PATH} = "$bin:$path";
@@ -58,6 +59,7 @@ for my $n (2, 3) {
     subtest "make demo fails when sample$n fails" => sub {
         fresh_copy();
         run('make', '-s');
+        awake();
         save("sample$n/server", "#!/bin/sh\necho 'no port' >&2\nexit 1\n");
         my ($status, $out, $err) = run('make', 'demo');
         isnt($status, 0, 'the status');

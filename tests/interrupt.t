@@ -5,7 +5,7 @@
 use v5.36;
 use FindBin; use lib $FindBin::Bin; use Lab; use Capture;
 
-my $moments = $ENV{MOMENTS} // 12;
+my $moments = $ENV{MOMENTS} // 10;
 my $seed = $ENV{SEED} // $$;
 alarm 600 + 10 * $moments;
 need(qw(tcpdump flock setpriv setsid taskset script));
@@ -33,7 +33,7 @@ sub older_lost () {
 # Starts capture.sh by hand and has it record sample2's conversation. REDIRECTIONS are the shell's.
 sub has_recorded ($redirections = '') {
     my $process = start('setsid', 'sh', '-c', "exec $capture -w x.pcap sample2 $redirections");
-    eventually(sub { (-s 'x.pcap') == $header });
+    eventually(sub { (-s 'x.pcap' // 0) == $header });
     converse(2);
     eventually(sub { recorded('x.pcap') eq $wire{2} });
     return $process;
@@ -77,7 +77,7 @@ subtest "signals at random moments (SEED=$seed)" => sub {
 };
 
 subtest 'a second Ctrl-C does not lose what the first has ended' => sub {
-    for my $gap (0, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08, 0.1, 0.15) {
+    for my $gap (0, 0.02, 0.03, 0.045, 0.06, 0.1) {
         older_recording();
         my $process = ctrl_c(has_recorded());
         sleep $gap;
@@ -104,7 +104,7 @@ subtest 'a signal while a client sleeps ends it at once' => sub {
 };
 
 subtest 'a terminal that closes ends it' => sub {
-    for my $after (0.02, 0.1, 0.2, 0.3) {
+    for my $after (0.02, 0.1, 0.2) {
         older_recording();
         my $terminal = start('script', '-qec', "$capture -w x.pcap sample2", '/dev/null');
         sleep $after;
@@ -113,7 +113,7 @@ subtest 'a terminal that closes ends it' => sub {
     }
     older_recording();
     my $terminal = start('script', '-qec', "$capture -w x.pcap sample2", '/dev/null');
-    eventually(sub { (-s 'x.pcap') == $header });
+    eventually(sub { (-s 'x.pcap' // 0) == $header });
     converse(2);
     eventually(sub { recorded('x.pcap') eq $wire{2} });
     stop($terminal, 'KILL');
@@ -131,7 +131,7 @@ subtest 'a reader that leaves ends nothing too early' => sub {
 };
 
 subtest 'kill -9 leaves no process' => sub {
-    for my $after (0.01, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2) {
+    for my $after (0.03, 0.06, 0.1, 0.2) {
         older_recording();
         my $process = start($capture, '--run', '-w', 'x.pcap', 'sample1');
         sleep $after;

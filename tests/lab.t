@@ -91,7 +91,7 @@ subtest "--lose-rst drops the RST,ACK of the samples' ports, and no other RST" =
 # ---- nothing else changes -----------------------------------------------------------------------
 
 subtest 'the exit status of the command comes back' => sub {
-    is(said($lab, 'sh', '-c', "exit $_"), "$_ ", $_) for 0, 7, 125, 255;
+    is(said($lab, 'sh', '-c', "exit $_"), "$_ ", "status $_") for 0, 7, 125, 255;
     is((run($lab, './nothing'))[0], 127, 'a command that does not exist: 127, as a shell says it');
 };
 
