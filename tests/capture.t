@@ -375,33 +375,40 @@ subtest 'a check that fails is told, and the recording stays' => sub {
     is(recorded('captures/sample1.pcap'), $wire{1}, 'it is whole');
 };
 
-subtest 'the copy into FILE: a full disk, one that is killed, one that does not move' => sub {
+# The PATH for a tee that does SCRIPT, whatever its name.
+sub hiding_tee ($script, %others) {
+    return hiding(tee => $script, gnutee => $script, %others);
+}
+my $tee = which('gnutee') // which('tee');
+
+subtest 'a full disk is told in the words of tee' => sub {
     place();
-    my $tee = which('tee');
-    {
-        local $ENV{PATH} = hiding(tee => "echo 'tee: x: No space left on device' >&2; $tee \"\$@\"; exit 1");
-        like(result(start($capture, '--run', 'sample1')), qr/^1 .*: tee: x: No space left .*, kept as /, 'full');
-    }
-    {
-        local $ENV{PATH} = hiding(tee => "echo \$\$ >pid; exec $tee \"\$@\"");
-        my $process = by_hand('sample1');
-        converse(1);
-        shows($process, qr/\A(?:.*\n){11}\z/);
-        kill 'KILL', slurp('pid');
-        ctrl_c($process) if !eventually(sub { Lab::over($process) }, 0.3);
-        like(result($process), qr/^1 .*: not a complete recording: .*, kept as /, 'killed');
-    }
-    {
-        local $ENV{PATH} = hiding(sleep => $no_sleep, tee => 'exec perl -e "sleep 600"');
-        like(result(start($capture, '--run', 'sample1')), qr/^1 .*: tcpdump and tee have not ended in 5 s /,
-            'does not move');
-    }
+    local $ENV{PATH} = hiding_tee("echo 'tee: x: No space left on device' >&2; $tee \"\$@\"; exit 1");
+    like(result(start($capture, '--run', 'sample1')),
+        qr/^1 .*: not a complete recording: tee: x: No space left .*, kept as /, 'no space');
+};
+
+subtest 'a tee that is killed is told' => sub {
+    place();
+    local $ENV{PATH} = hiding_tee("echo \$\$ >pid; exec $tee \"\$@\"");
+    my $process = by_hand('sample1');
+    converse(1);
+    shows($process, qr/\A(?:.*\n){11}\z/);
+    kill 'KILL', slurp('pid');
+    ctrl_c($process);
+    like(result($process), qr/^1 .*: not a complete recording: .*, kept as /, 'it is not complete');
+};
+
+subtest 'a tee that does not move is not waited for' => sub {
+    place();
+    local $ENV{PATH} = hiding_tee('exec perl -e "sleep 600"', sleep => $no_sleep);
+    like(result(start($capture, '--run', 'sample1')), qr/^1 .*: tcpdump and tee have not ended in 5 s /,
+        'it is named');
     is(left_behind(), '', 'nothing is left behind');
 };
 
 subtest "GNU's tee is taken where it is called gnutee" => sub {
     place();
-    my $tee = which('tee');
     local $ENV{PATH} = hiding(gnutee => "exec $tee \"\$@\"", tee => 'exit 1');
     like(result(start($capture, '--run', 'sample1')), qr/^0 /, 'tee is not started');
 };
