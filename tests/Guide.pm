@@ -85,6 +85,8 @@ sub problems ($section) {
             my $wanted = $part == $parts[-1] ? $step->{status} : 0;
             push @problems, "line $part->{line}: exit status $part->{status}:\n$part->{out}"
                 if $part->{status} ne $wanted;
+            push @problems, "line $part->{line}: the compiler complains:\n$part->{out}"
+                if $part->{out} =~ /\b(?:warning|error): /;
             push @problems, "line $part->{line}: not this output, but\n$part->{out}"
                 if defined $part->{shown} && differs($part);
         }
