@@ -42,6 +42,14 @@ quoted() { # WORD, to be pasted into a shell
     printf %s "$1" | sed "\|[^-A-Za-z0-9_./]|{s/'/'\\\\''/g; s/^/'/; s/\$/'/;}"
 }
 
+number_of() { # NUMBER THING: prints "1 THING" or "2 THINGs"
+    if [ "$1" = 1 ]; then
+        echo "1 $2"
+    else
+        echo "$1 $2s"
+    fi
+}
+
 ended() { # PID: is it gone, or a zombie that nobody has waited for?
     [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
 }
@@ -307,6 +315,7 @@ work=$(deaf && mktemp -d) || die 'no temporary directory can be made (TMPDIR nam
 mkfifo "$work/stop" || die "$work/stop: cannot be made"
 exec 9<>"$work/stop"
 : >"$work/words" # of tcpdump, and of sudo
+[ -z "$asked" ] || die
 
 # Captures to stdout. A line on descriptor 3 ends it, and so does its end: this script is no more.
 # -U --immediate-mode: each packet at once; -s 256 -B 16384 (KiB): room for a burst of thousands.
@@ -505,7 +514,7 @@ elif [ -n "$asked" ] && [ -n "$run" ]; then
 elif [ "$(cat "$work/tcpdump")" != 0 ] || [ -n "$ended_early" ]; then
     problem="tcpdump has ended by itself: $(tail -n 1 "$work/words")"
 elif [ "$(cat "$work/tee")" != 0 ]; then
-    problem=$(tail -n 1 "$work/tee words")
+    problem="tee has failed: $(cat "$work/tee" "$work/tee words")"
 elif no_packets; then
     problem='no packets came'
 elif [ "$dropped" != 0 ]; then
@@ -515,20 +524,13 @@ elif [ $ladder -eq 3 ]; then
 elif [ $ladder -ne 0 ]; then
     problem="it could not be checked: $(tail -n 1 "$work/ladder words")"
 elif [ "$conversations" -ne "$wanted" ]; then
-    problem="not $wanted conversations"
+    problem="not $(number_of "$wanted" conversation)"
 fi
 if no_packets; then
     last_words="not a complete recording: $problem (nothing is kept)"
     exit 1
 fi
 
-number_of() { # NUMBER THING
-    if [ "$1" = 1 ]; then
-        echo "1 $2"
-    else
-        echo "$1 $2s"
-    fi
-}
 summary="$(number_of "${packets:-?}" packet), $(number_of "$conversations" conversation)"
 summary="$summary, ${dropped:-?} dropped, kept as $file"
 if [ -n "$problem" ]; then

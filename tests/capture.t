@@ -385,7 +385,7 @@ subtest 'a full disk is told in the words of tee' => sub {
     place();
     local $ENV{PATH} = hiding_tee("echo 'tee: x: No space left on device' >&2; $tee \"\$@\"; exit 1");
     like(result(start($capture, '--run', 'sample1')),
-        qr/^1 .*: not a complete recording: tee: x: No space left .*, kept as /, 'no space');
+        qr/^1 .*: not a complete recording: tee has failed: 1 tee: x: No space left .*, kept as /, 'no space');
 };
 
 subtest 'a tee that is killed is told' => sub {
@@ -396,7 +396,7 @@ subtest 'a tee that is killed is told' => sub {
     shows($process, qr/\A(?:.*\n){11}\z/);
     kill 'KILL', slurp('pid');
     ctrl_c($process);
-    like(result($process), qr/^1 .*: not a complete recording: .*, kept as /, 'it is not complete');
+    like(result($process), qr/^1 .*: not a complete recording: tee has failed: 137 .*, kept as /, 'status 137');
 };
 
 subtest 'a tee that does not move is not waited for' => sub {
