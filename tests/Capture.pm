@@ -57,7 +57,8 @@ sub result ($process) {
 # The line, with the exit status, for PACKETS in CONVERSATIONS in FILE; NEXT is what to do with it.
 sub kept ($packets, $conversations, $file, $next = "scripts/ladder.sh $file") {
     $conversations .= $conversations == 1 ? ' conversation' : ' conversations';
-    return "0 capture.sh: $packets packets, $conversations, 0 dropped, kept as $file; next: $next\n";
+    my $summary = "$packets packets, $conversations, 0 dropped, kept as $file";
+    return "0 capture.sh: $summary; next: $next\n";
 }
 
 sub recorded (@files) {

@@ -38,12 +38,15 @@ for my $n (1, 2) {
         place();
         my ($status, $out, $err) = run($capture, '--run', "sample$n/");
         my @sent = split ' ', $wire{$n};
-        is("$status $err", kept(scalar @sent, 1, "captures/sample$n.pcap"), 'one line says what it has');
+        is("$status $err", kept(scalar @sent, 1, "captures/sample$n.pcap"),
+            'one line says what it has');
         is(recorded("captures/sample$n.pcap"), $wire{$n}, 'the conversation is whole');
-        is(() = $out =~ /^\d\d:\d\d:\d\d\.\d{6} IP .*Flags/mg, scalar @sent, 'its packets are printed');
+        is(() = $out =~ /^\d\d:\d\d:\d\d\.\d{6} IP .*Flags/mg, scalar @sent,
+            'its packets are printed');
         for my $role (qw(server client)) {
             my $log = "captures/sample$n.$role.log";
-            like(slurp($log), qr/^[\d:.]+ $role .*\n(?:.*\n)*.* $role close\n\z/, "$role: its lines");
+            like(slurp($log), qr/^[\d:.]+ $role .*\n(?:.*\n)*.* $role close\n\z/,
+                "$role: its lines");
             is(mode($log), 600, "$role: for nobody else to read");
         }
         is(mode("captures/sample$n.pcap"), 600, 'for nobody else to read');
@@ -54,10 +57,12 @@ for my $n (1, 2) {
 subtest '--run all records every sample' => sub {
     place();
     awake();
-    is(result(start($capture, '--run', 'all')), kept(27, 3, 'captures/all.pcap'), 'three conversations');
+    is(result(start($capture, '--run', 'all')), kept(27, 3, 'captures/all.pcap'),
+        'three conversations');
     is(recorded('captures/all.pcap'), join(' | ', @wire{1 .. 3}), 'each is whole, in their order');
     is(join(' ', map { /all\.(.*)\.log/ } glob 'captures/all.*.log'),
-        join(' ', map { ("sample$_.client", "sample$_.server") } 1 .. 3), 'with the lines of all six');
+        join(' ', map { ("sample$_.client", "sample$_.server") } 1 .. 3),
+        'with the lines of all six');
 };
 
 subtest 'a sample4 is a directory, and nothing else' => sub {
@@ -75,7 +80,8 @@ subtest 'a sample4 is a directory, and nothing else' => sub {
 subtest 'by hand it prints while it records, until Ctrl-C' => sub {
     my $file = place() . '/my file.pcap';
     my $process = by_hand('-w', $file, 'sample2');
-    like(slurp($process->{err}), qr{\A.* start ./sample2/server, .* in this private network .* ends\n\z},
+    like(slurp($process->{err}),
+        qr{\A.* start ./sample2/server, .* in this private network .* ends\n\z},
         'it says what to start where, and how to end');
     converse(2);
     ok(shows($process, qr/\A(?:[\d:.]+ IP .*\n){8}\z/), 'packets are printed while it records');
@@ -105,7 +111,8 @@ subtest 'what is next can be pasted, with the logs that lie there' => sub {
 subtest 'without a word all samples are recorded, by hand' => sub {
     place();
     my $process = by_hand();
-    like(slurp($process->{err}), qr/\A.*: no sample given: .* all of them until Ctrl-C .*\n.*sampleN\/server/,
+    like(slurp($process->{err}),
+        qr/\A.*: no sample given: .* all of them until Ctrl-C .*\n.*sampleN\/server/,
         'it says so in its first line');
     converse(1);
     converse(2);
@@ -146,8 +153,10 @@ subtest 'the capturing tcpdump hands over each packet at once, and opens no file
 subtest 'the programs are on one CPU, where lo cannot swap packets' => sub {
     place();
     rename 'sample2/client', 'sample2/client.real' or die;
-    save('sample2/client', "#!/bin/sh\ngrep Cpus_allowed_list /proc/self/status >&2\nexec \"\$0.real\"\n");
-    like((run($capture, '--run', 'sample2'))[2], qr/sample2 client: Cpus_allowed_list:\s+\d+\n/, 'the client');
+    save('sample2/client',
+        "#!/bin/sh\ngrep Cpus_allowed_list /proc/self/status >&2\nexec \"\$0.real\"\n");
+    like((run($capture, '--run', 'sample2'))[2], qr/sample2 client: Cpus_allowed_list:\s+\d+\n/,
+        'the client');
 };
 
 # ---- under which name ---------------------------------------------------------------------------
@@ -189,11 +198,12 @@ subtest 'older logs of all are kept aside' => sub {
     is(join(' ', map { /all\.1\.(.*)\.log/ } glob 'captures/all.1.*.log'), $names, 'all four');
 };
 
-subtest 'ten at once for one FILE: ten recordings with their logs, each under the name it says' => sub {
+subtest 'ten at once for one FILE: ten recordings, each with its logs, as each says' => sub {
     place(2);
     rename 'sample2/client', 'sample2/client.real' or die;
     save('sample2/client', "#!/bin/sh\nsleep 1 # until all ten record\nexec \"\$0.real\"\n");
-    my @ten = map { start("$root/scripts/lab.sh", $capture, '--run', '-w', 'x.pcap', 'sample2') } 1 .. 10;
+    my @command = ("$root/scripts/lab.sh", $capture, '--run', '-w', 'x.pcap', 'sample2');
+    my @ten = map { start(@command) } 1 .. 10;
     my %seen;
     for my $process (@ten) {
         my ($file) = result($process) =~ /^0 .*, kept as (\S+);/;
@@ -201,11 +211,14 @@ subtest 'ten at once for one FILE: ten recordings with their logs, each under th
         my $base = ($file // '') =~ s/\.pcap$//r;
         my $times = slurp("$base.client.log") =~ /^(\S+ client connect)/ ? $1 : '';
         my $others = grep { slurp($_) =~ /\Q$times\E/ } glob 'x*.client.log';
-        is(recorded("$base.pcap") . " $others", "$wire{2} 1", "$base: a recording and a log of its own");
+        is(recorded("$base.pcap") . " $others", "$wire{2} 1",
+            "$base: a recording and a log of its own");
     }
-    is(join(' ', sort keys %seen), join(' ', sort 'x.pcap', map { "x.$_.pcap" } 1 .. 9), 'ten names');
-    is(join('', map { slurp($_->{err}) } @ten) =~ s/is being recorded just now; this recording is//gr
-        =~ tr/\n//, 19, 'nine say that the name is another');
+    is(join(' ', sort keys %seen), join(' ', sort 'x.pcap', map { "x.$_.pcap" } 1 .. 9),
+        'ten names');
+    my $said = join '', map { slurp($_->{err}) } @ten;
+    is(() = $said =~ /x\.pcap is being recorded just now; this recording is x\.\d\.pcap\n/g, 9,
+        'nine say that the name is another');
 };
 
 subtest 'a recording that recorded nothing gives the name back' => sub {
@@ -214,7 +227,7 @@ subtest 'a recording that recorded nothing gives the name back' => sub {
     save('x.server.log', 'its log');
     my $busy = listener(8081);
     like(said($capture, '--run', '-w', 'x.pcap', 'sample1'),
-        qr/^1 capture\.sh: .*: sample1 server: bind .*: Address already in use \(nothing is kept\)\n\z/,
+        qr/^1 capture\.sh: .*: sample1 server: bind .* in use \(nothing is kept\)\n\z/,
         'a port is taken: said in one line');
     is(join(' ', glob('x*'), slurp('x.pcap'), slurp('x.server.log')),
         'x.pcap x.server.log older its log', 'the older recording is where it was');
@@ -226,12 +239,14 @@ subtest 'every name ends well' => sub {
     like(said($capture, '--run', '-w', 'dangling.pcap', 'sample1'), qr/^0 /, 'a dangling link');
     is(readlink('dangling.1.pcap'), 'nowhere', '... is moved aside');
     for my $n (1 .. 3) {
-        like(said($capture, '--run', '-w', 'rec', 'sample1'), qr/^0 .*, kept as rec;/s, "no .pcap, $n");
+        like(result(start($capture, '--run', '-w', 'rec', 'sample1')), qr/^0 .*, kept as rec;/,
+            "no .pcap: $n");
     }
     is(recorded(qw(rec rec.1 rec.2)), join(' | ', ($wire{1}) x 3), '... each is kept');
     my $long = ('x' x 246) . '.pcap';
     save($long, 'older');
-    like(said($capture, '--run', '-w', $long, 'sample1'), qr/^1 capture\.sh: x+.*: cannot be made .*\n\z/,
+    like(said($capture, '--run', '-w', $long, 'sample1'),
+        qr/^1 capture\.sh: x+.*: cannot be made .*\n\z/,
         'no room for the name of a log');
     is(slurp($long), 'older', '... nothing has happened to the older one');
     is(left_behind(), '', 'nothing is left behind');
@@ -270,7 +285,8 @@ subtest 'what it refuses is said in one line, and nothing is recorded' => sub {
     }
     SKIP: {
         skip 'not root', 1 if $> != 0;
-        like(said('env', 'SUDO_UID=1000', $capture, 'sample2'), qr/^1 .*: started with sudo: .*\n\z/, 'sudo');
+        like(said('env', 'SUDO_UID=1000', $capture, 'sample2'),
+            qr/^1 .*: started with sudo: .*\n\z/, 'sudo');
     }
     is(join(' ', glob 'captures/* *.pcap'), 'directory.pcap', 'there is no recording');
     is(left_behind(), '', 'nothing is left behind');
@@ -296,8 +312,8 @@ subtest 'a conversation that lacks its beginning or its end is told' => sub {
         syswrite $client, 'ABCD';
         sysread $server, my $data, 4;
         shows($process, qr/length 4\n.*length 0\n/);
-        like(result(ctrl_c($process)), qr/^1 .*: not a complete .*: a conversation lacks .*, kept as $lacks\./,
-            "the $lacks");
+        like(result(ctrl_c($process)),
+            qr/^1 .*: not a complete .*: a conversation lacks .*, kept as $lacks\./, "the $lacks");
         ok(-s "$lacks.pcap" > 24, '... its packets are kept');
     }
 };
@@ -323,14 +339,16 @@ sub tcpdump_sleeps ($n, $status) {
 subtest 'packets that tcpdump sees late are waited for' => sub {
     place();
     local $ENV{PATH} = tcpdump_sleeps(1, 0);
-    is(result(start($capture, '--run', 'sample1')), kept(11, 1, 'captures/sample1.pcap'), 'all eleven');
+    is(result(start($capture, '--run', 'sample1')), kept(11, 1, 'captures/sample1.pcap'),
+        'all eleven');
 };
 
 subtest 'a client that failed: its words, the recording, and status 1' => sub {
     place();
     local $ENV{PATH} = tcpdump_sleeps(2, 7);
     my ($status, undef, $err) = run($capture, '--run', 'sample2');
-    is($err, "capture.sh: sample2 client: it hurts\n" . kept(8, 1, 'captures/sample2.pcap') =~ s/^0 //r,
+    my $kept = kept(8, 1, 'captures/sample2.pcap') =~ s/^0 //r;
+    is($err, "capture.sh: sample2 client: it hurts\n$kept",
         'its words; packets that are seen late are waited for');
     is($status, 1, 'the status');
 };
@@ -339,7 +357,8 @@ subtest 'fewer conversations than clients are not complete' => sub {
     place(1, 2);
     save('sample2/client', "#!/bin/sh\necho ' connect '\n");
     local $ENV{PATH} = hiding(sleep => $no_sleep);
-    like(result(start($capture, '--run', 'all')), qr/^1 .*: not a .*: not 2 conversations \(11 packets, 1 /,
+    like(result(start($capture, '--run', 'all')),
+        qr/^1 .*: not a .*: not 2 conversations \(11 packets, 1 /,
         'one of two');
     is(recorded('captures/all.pcap'), $wire{1}, 'is kept');
 };
@@ -353,17 +372,23 @@ subtest 'a tcpdump that has ended by itself is told, though all it saw is whole'
         converse(1);
         shows($process, qr/\A(?:.*\n){11}\z/);
         kill $signal, slurp('pid');
-        like(result($process), qr/^1 .*: not a complete .*: tcpdump has ended by itself.*, kept as /, $signal);
+        like(result($process),
+            qr/^1 .*: not a complete .*: tcpdump has ended by itself.*, kept as /, $signal);
         is(recorded('captures/sample1.pcap'), $wire{1}, '... what it had seen is kept');
     }
 };
 
 subtest 'packets that the kernel dropped are told' => sub {
     place();
-    local $ENV{PATH} = hiding(tcpdump => "case \"\$*\" in *' -w '*) ;; *) exec $tcpdump \"\$@\" ;; esac
-        { $tcpdump \"\$@\" 2>&1 >&3 | sed -u 's/^0 packets dropped/3 packets dropped/' >&2; } 3>&1");
+    local $ENV{PATH} = hiding(tcpdump => "
+        case \"\$*\" in
+        *' -w '*)
+            { $tcpdump \"\$@\" 2>&1 >&3 | sed -u 's/^0\\( packets dropped\\)/3\\1/' >&2; } 3>&1 ;;
+        *) exec $tcpdump \"\$@\" ;;
+        esac");
     like(result(start($capture, '--run', 'sample1')),
-        qr/^1 .*: not a .*: 3 packets were dropped by the kernel \(11 packets, .* 3 dropped, kept as /, 'three');
+        qr/^1 .*: not a .*: 3 packets were dropped by the kernel \(11 packets, .* 3 dropped, /,
+        'three');
 };
 
 subtest 'a check that fails is told, and the recording stays' => sub {
@@ -371,7 +396,8 @@ subtest 'a check that fails is told, and the recording stays' => sub {
     local $ENV{PATH} = hiding(sleep => $no_sleep);
     local $ENV{AWK} = '/nonexistent';
     like(result(start($capture, '--run', 'sample1')),
-        qr/^1 .*: not a complete recording: it could not be checked: .+ \(11 packets, .* kept as /, 'no awk');
+        qr/^1 .*: not a complete recording: it could not be checked: .+ \(11 packets, .* kept as /,
+        'no awk');
     is(recorded('captures/sample1.pcap'), $wire{1}, 'it is whole');
 };
 
@@ -383,9 +409,11 @@ my $tee = which('gnutee') // which('tee');
 
 subtest 'a full disk is told in the words of tee' => sub {
     place();
-    local $ENV{PATH} = hiding_tee("echo 'tee: x: No space left on device' >&2; $tee \"\$@\"; exit 1");
+    local $ENV{PATH} = hiding_tee("echo 'tee: x: No space left on device' >&2
+        $tee \"\$@\"; exit 1");
     like(result(start($capture, '--run', 'sample1')),
-        qr/^1 .*: not a complete recording: tee has failed: 1 tee: x: No space left .*, kept as /, 'no space');
+        qr/^1 .*: not a complete recording: tee has failed: 1 tee: x: No space left .*, kept as /,
+        'no space');
 };
 
 subtest 'a tee that is killed is told' => sub {
@@ -396,13 +424,15 @@ subtest 'a tee that is killed is told' => sub {
     shows($process, qr/\A(?:.*\n){11}\z/);
     kill 'KILL', slurp('pid');
     ctrl_c($process);
-    like(result($process), qr/^1 .*: not a complete recording: tee has failed: 137 .*, kept as /, 'status 137');
+    like(result($process), qr/^1 .*: not a complete recording: tee has failed: 137 .*, kept as /,
+        'status 137');
 };
 
 subtest 'a tee that does not move is not waited for' => sub {
     place();
     local $ENV{PATH} = hiding_tee('exec perl -e "sleep 600"', sleep => $no_sleep);
-    like(result(start($capture, '--run', 'sample1')), qr/^1 .*: tcpdump and tee have not ended in 5 s /,
+    like(result(start($capture, '--run', 'sample1')),
+        qr/^1 .*: tcpdump and tee have not ended in 5 s /,
         'it is named');
     is(left_behind(), '', 'nothing is left behind');
 };

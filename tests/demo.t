@@ -28,14 +28,17 @@ subtest 'make demo builds, records, draws and judges the three samples' => sub {
     fresh_copy();
     my $demo = start('make', 'demo');
     ok(shows($demo, qr/sleeps for 3 s/), 'it says what it waits for');
-    is(verdicts(slurp($demo->{out})), $all =~ s/ sample3.*//r, 'while it waits, samples 1 and 2 are drawn');
+    is(verdicts(slurp($demo->{out})), $all =~ s/ sample3.*//r,
+        'while it waits, samples 1 and 2 are drawn');
     is(ended($demo), 0, 'it succeeds') or diag(slurp($demo->{err}));
     my $out = slurp($demo->{out});
     is(verdicts($out), $all, 'three verdicts');
     my $line = qr/\d\.\d+ /;
-    like($out, qr/RST, ACK .*CLOSED\n   \S+ .*\d s .*\n$line.*"CDEF" .*\n$line.*ECONN.*\n$line.*close/,
+    like($out,
+        qr/RST, ACK .*CLOSED\n   \S+ .*\d s .*\n$line.*"CDEF" .*\n$line.*ECONN.*\n$line.*close/,
         'sample3 reads long after the RST');
-    is(() = slurp($demo->{err}) =~ /kept as captures\/sample\d\.pcap/g, 3, 'it says where recordings lie');
+    is(() = slurp($demo->{err}) =~ /kept as captures\/sample\d\.pcap/g, 3,
+        'it says where recordings lie');
     unlike($out, qr/On lo/, 'in a private network');
     is(left_behind(), '', 'nothing is left behind');
 };

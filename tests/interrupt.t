@@ -39,7 +39,8 @@ sub has_recorded ($redirections = '') {
     return $process;
 }
 
-# What is wrong with the end of PROCESS, which could have recorded the conversation WIRE, or SURELY has.
+# What is wrong with the end of PROCESS, which may have recorded the conversation WIRE, or SURELY
+# has; '' if nothing is.
 sub wrong_end ($process, $wire, $surely) {
     my $status = ended($process);
     my $size = -s 'x.pcap' // 0;
@@ -61,7 +62,9 @@ subtest "signals at random moments (SEED=$seed)" => sub {
         my $by_hand = rand() < 0.4;
         my $redirections = any(@redirections);
         my $command = "exec $capture --run -w x.pcap sample$n $redirections";
-        my $process = $by_hand ? has_recorded($redirections) : start('setsid', 'sh', '-c', $command);
+        my $process = $by_hand
+            ? has_recorded($redirections)
+            : start('setsid', 'sh', '-c', $command);
         my $name = $by_hand ? "by hand $redirections" : $command;
         eventually(sub { kill 0, -$process->{pid} });    # setsid has made it a group
         for (1 .. any(1, 2, 3)) {
@@ -99,7 +102,8 @@ subtest 'a signal while a client sleeps ends it at once' => sub {
     shows($process, qr/\[R/);
     kill 'TERM', $process->{pid};
     ok(eventually(sub { Lab::over($process) }, 1.5), 'within 1.5 s');
-    like(result($process), qr/^1 .*: not a complete recording: interrupted .*, kept as x\.pcap\)/, 'it says so');
+    like(result($process), qr/^1 .*: not a complete recording: interrupted .*, kept as x\.pcap\)/,
+        'it says so');
     is(left_behind(), '', 'nothing is left behind');
 };
 
@@ -127,7 +131,8 @@ subtest 'a reader that leaves ends nothing too early' => sub {
     like($out, qr/ Flags \[S\]/, 'it has read a line');
     is(left_behind(5) . older_lost(), '', 'nothing is left behind');
     is(recorded('x.pcap'), $wire{1}, 'the conversation is recorded');
-    is(run($capture, '--run', '-w', 'x.pcap', 'sample1') ? '' : 'port taken', '', 'the port is free');
+    is(run($capture, '--run', '-w', 'x.pcap', 'sample1') ? '' : 'port taken', '',
+        'the port is free');
 };
 
 subtest 'kill -9 leaves no process' => sub {

@@ -38,12 +38,14 @@ subtest 'a user has a private network, in which tcpdump may capture' => sub {
 };
 
 subtest 'there is lo, up, and no more' => sub {
-    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1) or die "listen: $@";
+    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1);
+    ok($listener, 'outside a port is taken');
     my ($status, $out, $err) = run('env', $users_path, $lab, 'sh', '-c',
         'ip -br link; ip -4 -br addr; readlink /proc/self/ns/net; cat /proc/net/tcp');
     is("$status $err", '0 ', 'it adds no word of its own');
     like($out, qr/^lo +\S+ .*<LOOPBACK,UP,LOWER_UP> *\nlo +\S+ +127\.0\.0\.1\/8 *\n/, 'lo');
-    unlike($out, qr{\Q@{[readlink '/proc/self/ns/net']}\E|^ *\d+: }m, 'another network, no port is taken');
+    unlike($out, qr{\Q@{[readlink '/proc/self/ns/net']}\E|^ *\d+: }m,
+        'another network, no port is taken');
 };
 
 subtest "nft, ip, ss and tcpdump are found with an ordinary user's PATH" => sub {
@@ -57,8 +59,8 @@ subtest "nft, ip, ss and tcpdump are found with an ordinary user's PATH" => sub 
         "0 /usr/sbin:/usr/bin:/bin\n", 'a PATH that has /usr/sbin is as it was');
 };
 
-# Each of the ports resets with linger. What does the client meet? There is nothing to wait for: a RST
-# that is lost does not come. The last port is closed, and refuses.
+# Each of the ports resets with linger. What does the client meet? There is nothing to wait for: a
+# RST that is lost does not come. The last port is closed, and refuses.
 my @resets = ($^X, "-I$root/tests", '-MLab', '-e', '$SIG{PIPE} = "IGNORE";
     for (@ARGV) {
         my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$_", Listen => 1);
@@ -73,7 +75,8 @@ my @resets = ($^X, "-I$root/tests", '-MLab', '-e', '$SIG{PIPE} = "IGNORE";
         sysread $c, $x, 1 if !$!;
         print $!{ECONNRESET} || $!{EPIPE} ? " R, " : ", ";
     }
-    print IO::Socket::INET->new("127.0.0.1:8099") ? "open" : $!{ECONNREFUSED} ? "refused" : "nothing"');
+    my $open = IO::Socket::INET->new("127.0.0.1:8099");
+    print $open ? "open" : $!{ECONNREFUSED} ? "refused" : "nothing"');
 
 subtest "--lose-rst drops the RST,ACK of the samples' ports, and no other RST" => sub {
     my @ports = (map({ "808$_" } @samples), 8090);
@@ -84,7 +87,8 @@ subtest "--lose-rst drops the RST,ACK of the samples' ports, and no other RST" =
     my $tree = "$here/tree";
     system('mkdir', '-p', map { "$tree/$_" } 'scripts', 'sample1', 'sample4');
     system('cp', $lab, "$tree/scripts");
-    is(said("$tree/scripts/lab.sh", '--lose-rst', @resets, 8082, 8084), '0 reset R, nothing R, refused',
+    is(said("$tree/scripts/lab.sh", '--lose-rst', @resets, 8082, 8084),
+        '0 reset R, nothing R, refused',
         'a sample4 counts, and what is no sample does not');
 };
 
@@ -96,7 +100,7 @@ subtest 'the exit status of the command comes back' => sub {
 };
 
 subtest 'signals reach the command, and its death is seen' => sub {
-    plan(skip_all => 'users may not have namespaces here, and sudo keeps signals') if $> && !$namespaces;
+    plan(skip_all => 'users may not have namespaces here') if $> && !$namespaces;
     my %number = (HUP => 1, INT => 2, TERM => 15, KILL => 9);
     for my $signal (sort keys %number) {
         my $process = start($lab, 'sh', '-c', 'echo ready; exec sleep 600');
@@ -107,7 +111,8 @@ subtest 'signals reach the command, and its death is seen' => sub {
 
 subtest 'arguments, directory, user, stdin and environment are the same' => sub {
     plan(skip_all => 'users may not have namespaces here') if $> && !$namespaces;
-    local @ENV{qw(LAB_TEST HOME LANG TZ PATH)} = ("a b\n*", '/nowhere', 'C', 'Lab-5', "$path:/usr/sbin");
+    local @ENV{qw(LAB_TEST HOME LANG TZ PATH)} = ("a b\n*", '/nowhere', 'C', 'Lab-5',
+        "$path:/usr/sbin");
     my @print = ($^X, '-MCwd', '-e', 'print join "|", @ARGV, getcwd, $>, $) + 0, <STDIN>,
         map { "$_=$ENV{$_}" } sort grep { !/^(_|SHLVL|OLDPWD|PWD)$/ } keys %ENV',
         '--', 'a b', '', '*', q('"), '$HOME', "two\nlines", '-n');
@@ -123,13 +128,15 @@ subtest 'the terminal is the same' => sub {
 # ---- without a lab: one line, status 125 --------------------------------------------------------
 
 subtest 'what it cannot do is said in one line, with status 125' => sub {
-    is(said($lab, @$_), "125 lab.sh: no COMMAND $usage\n", "no command: '@$_'") for [], [''], ['--lose-rst'];
+    is(said($lab, @$_), "125 lab.sh: no COMMAND $usage\n",
+        "no command: '@$_'") for [], [''], ['--lose-rst'];
     is(said($lab, '--fast', 'true'), "125 lab.sh: --fast: unknown option $usage\n", 'an option');
     is(said($lab, '--help'), "0 " . substr($usage, 1, -1) . "\n", '--help is no error');
     my $bin = commands();
     symlink which($_), "$bin/$_" or die for qw(sh sed tr);
     local $ENV{PATH} = $bin;
-    is(said($lab, 'true'), "125 lab.sh: unshare: not found (sudo apt-get install util-linux)\n", 'no unshare');
+    is(said($lab, 'true'), "125 lab.sh: unshare: not found (sudo apt-get install util-linux)\n",
+        'no unshare');
 };
 
 subtest 'a rule that nft refuses: the command is not run' => sub {
@@ -144,19 +151,22 @@ subtest 'namespaces are refused to all: the command is not run, and why is said'
         sudo => 'exit 1',
         id => 'echo 4242',
     ) . ":$path";
-    is(said($lab, 'sh', '-c', 'echo ran'), "125 lab.sh: sudo is used, for a user may not have a private network "
-        . "here: unshare: no namespaces for you\nlab.sh: no private network here, sudo did not make one either\n",
+    is(said($lab, 'sh', '-c', 'echo ran'),
+        "125 lab.sh: sudo is used, for a user may not have a private network "
+        . "here: unshare: no namespaces for you\n"
+        . "lab.sh: no private network here, sudo did not make one either\n",
         'a user');
-    local $ENV{PATH} = commands(unshare => 'echo "unshare: not here" >&2; exit 1', id => 'echo 0') . ":$path";
+    local $ENV{PATH} = commands(unshare => 'echo "unshare: not here" >&2; exit 1', id => 'echo 0')
+        . ":$path";
     is(said($lab, 'sh', '-c', 'echo ran'), "125 lab.sh: no private network here: unshare: not here "
         . "(scripts/capture.sh records on lo as well)\n", 'root');
 };
 
 # ---- by sudo ------------------------------------------------------------------------------------
 
-# A directory of commands for a user who may not have namespaces, but a sudo that allows unshare alone:
-# it writes its arguments to "asked", and hands over no variable. Root plays nobody; a user plays root, in
-# a namespace.
+# The PATH of a user who may not have namespaces, but a sudo that allows unshare alone: it writes
+# its arguments to "asked", and hands over no variable. Root plays nobody; a user plays root, in a
+# namespace.
 sub user_with_sudo () {
     my %commands = (sudo => "echo \"\$1 \$2\" >>'$here/asked'
         [ \"\$1\" != -n ] || shift
@@ -181,8 +191,10 @@ SKIP: {
     local $ENV{PATH} = user_with_sudo();
 
     subtest 'sudo is asked for what will run, and for nothing else' => sub {
-        is(said($lab, 'sh', '-c', 'ip -br link | cut -d" " -f1; exit 7'), "7 lo\n", 'a network, and the status');
-        is(slurp("$here/asked"), "-n unshare\nunshare --net\n", 'probed without a prompt, then run');
+        is(said($lab, 'sh', '-c', 'ip -br link | cut -d" " -f1; exit 7'), "7 lo\n",
+            'a network, and the status');
+        is(slurp("$here/asked"), "-n unshare\nunshare --net\n",
+            'probed without a prompt, then run');
     };
 
     subtest 'the command has the variables that lab.sh names' => sub {
@@ -196,8 +208,9 @@ SKIP: {
     };
 
     subtest 'the command is the user again, who may capture and set rules' => sub {
-        my $user = $> == 0 ? $nobody : 0;    # a user's sudo is played by a namespace, whose root is root
-        is(said($lab, 'sh', '-c', "$^X -e 'print \$>'; tcpdump -i lo -L >/dev/null 2>&1 && nft list tables"),
+        my $user = $> == 0 ? $nobody : 0;
+        is(said($lab, 'sh', '-c',
+            "$^X -e 'print \$>'; tcpdump -i lo -L >/dev/null 2>&1 && nft list tables"),
             "0 $user", 'the same uid');
     };
 }
