@@ -89,6 +89,19 @@ subtest 'a second Ctrl-C does not lose what the first has ended' => sub {
     }
 };
 
+subtest "no signal for its process group reaches the check" => sub {
+    older_recording();
+    rename 'scripts/ladder.sh', 'scripts/ladder.real' or die;
+    my $hears = '$SIG{INT} = sub { open my $file, ">", "heard" }; sleep 1';
+    save('scripts/ladder.sh', "#!/bin/sh\nperl -e '$hears'\nexec scripts/ladder.real \"\$@\"\n");
+    my $process = ctrl_c(has_recorded());
+    sleep 0.5;    # while it checks
+    ctrl_c($process);
+    is(wrong_end($process, $wire{2}, 1), '', 'it ends well');
+    ok(!-e 'heard', 'the ladder has heard nothing');
+    rename 'scripts/ladder.real', 'scripts/ladder.sh' or die;
+};
+
 subtest 'each signal ends a recording by hand, and it is whole' => sub {
     for my $signal (qw(INT TERM HUP QUIT PIPE)) {
         older_recording();
