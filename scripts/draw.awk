@@ -190,9 +190,33 @@ function draw_row(i, text, gap,    left, right, rungs, room) {
         }
     } else if (from[i] == "C") rungs = L H H " " text " " dashes[WORDS - length(text)] (lost[i] ? X : TO) V
     else rungs = V (lost[i] ? X : FROM) dashes[WORDS - length(text)] " " text " " H H R
-    if (gap != "") print beside(DOTS) V blanks[10] gap blanks[16 - length(gap)] V
-    if (times) printf "%s  ", substr(sprintf("%.6f", at[i] - zero), 1, 8)
-    print left blanks[room - length(left)] rungs (right == "" ? "" : "  " right)
+    if (gap != "") print gap_row(gap)
+    text = left blanks[room - length(left)] rungs (right == "" ? "" : "  " right)
+    if (times) print time_of(at[i]) text
+    else print text
+    if (n <= LONGEST) rows = rows "\n" text
+}
+function gap_row(gap) {
+    return beside(DOTS) V blanks[10] gap blanks[16 - length(gap)] V
+}
+function time_of(seconds) {
+    return substr(sprintf("%.6f", seconds - zero), 1, 8) "  "
+}
+# What an earlier conversation of that shape was, with the times of this one.
+function recite(    i, row) {
+    if (only_verdict) {
+        print title() ": " verdict_of[shape]
+        return
+    }
+    header()
+    split(rows_of[shape], row, "\n")
+    for (i = 1; i <= lines; i++) {
+        if (times && i > 1 && line_time[i] - line_time[i - 1] >= GAP)
+            print gap_row(sprintf("%.1f s", line_time[i] - line_time[i - 1]))
+        if (times) print time_of(line_time[i]) row[i + 1]
+        else print row[i + 1]
+    }
+    footer(verdict_of[shape])
 }
 function draw_mermaid(i, text, gap,    arrow) {
     if (gap != "") print "    Note over C,S: " gap

@@ -33,49 +33,79 @@ BEGIN {
     end_of["<"] = end_of["server"] = "S"
     peer_of["C"] = "S"
     peer_of["S"] = "C"
+    LONGEST = 20      # packets of a conversation whose shape is remembered: no run in it is folded
+    MOST_SHAPES = 1000
     status = 1
 }
-$3 == ">" || $3 == "<" {
-    take_packet()
-    next
-}
-$3 == "begin" {
-    if (conversations) tell()
-    conversations++
-    begin($4, $5, $6)
+$3 == "=" || $3 ~ /^[0-9]/ {
+    line[++lines] = $0
+    line_time[lines] = $3 == "=" ? $2 : $3
+    if (lines <= LONGEST) shape = shape substr($0, index($0, "[") - 1)
+    if ($4 != "-") marked = 1
     next
 }
 $3 == "client" || $3 == "server" {
-    n++
-    kind[n] = "call"
-    from[n] = end_of[$3]
-    at[n] = $2
-    data[n] = substr($0, index($0, $3) + 7)
+    line[++lines] = $0
+    marked = 1
+    next
+}
+$3 == "begin" {
+    begin_line = $0
+    if (conversations) tell()
+    split(begin_line, word, " ")
+    conversations++
+    if (conversations == 1) zero = word[4]
+    start = word[4]
+    client = word[5]
+    server = word[6]
+    lines = marked = 0
+    shape = ""
     next
 }
 $3 == "clock" { clock = $4 }
 $3 == "used" { print $4 >"/dev/fd/3" }
 $3 == "end" {
+    complaint = NF > 3 ? substr($0, index($0, "end ") + 4) : ""
     if (conversations) tell()
     status = only_verdict && unfinished ? 3 : 0
-    if (NF > 3) {
+    if (complaint != "") {
         status = 1
-        print "ladder.sh: " ENVIRON["file"] ": " substr($0, index($0, "end ") + 4) >"/dev/stderr"
+        print "ladder.sh: " ENVIRON["file"] ": " complaint >"/dev/stderr"
     }
 }
 END { exit status }
 
-function tell() {
+# Many conversations are alike: one with the shape of an earlier one, in which nothing hung on times, is told in
+# the words of that.
+function tell(    i, may_recall) {
+    may_recall = !marked && !mermaid && lines <= LONGEST
+    if (may_recall && shape in verdict_of) {
+        recite()
+        return
+    }
+    begin()
+    for (i = 1; i <= lines; i++) {
+        $0 = line[i]
+        if ($3 == "client" || $3 == "server") take_call()
+        else take_packet()
+    }
     play()
+    rows = ""
     if (only_verdict) print title() ": " verdict()
     else draw()
+    if (may_recall && shapes < MOST_SHAPES && no_time_counts()) {
+        shapes++
+        verdict_of[shape] = verdict()
+        rows_of[shape] = rows
+    }
 }
-function begin(time, one, other,    e) {
-    client = one
-    server = other
+# states.awk asks for times only if something follows a RST, or a FIN came again.
+function no_time_counts() {
+    if (fin_first["C"] != fin_last["C"] || fin_first["S"] != fin_last["S"]) return 0
+    return !resets || resets == 1 && kind[n] == "RST"
+}
+function begin(    e) {
     itself = client == server
-    if (conversations == 1) zero = time
-    start = time
     n = packets = copies = resets = 0
     syn_last = syn_missed = ack_missed = syn_ack_met_reset = fins_crossed = replayed = 0
     for (e in name) {
@@ -89,25 +119,33 @@ function begin(time, one, other,    e) {
 }
 
 # ---- collecting
-function take_packet(    e, peer) {
-    e = end_of[$3]
-    peer = peer_of[e]
-    if ($9 != "-" && is_copy()) {
+function take_call() {
+    n++
+    kind[n] = "call"
+    from[n] = end_of[$3]
+    at[n] = $2
+    data[n] = substr($0, index($0, $3) + 7)
+}
+function take_packet(    part, e, peer) {
+    if ($4 != "-" && is_copy()) {
         copies++
         return
     }
+    split($5, part, ",")
+    e = end_of[substr($5, 1, 1)]
+    peer = peer_of[e]
     n++
     packets++
     from[n] = e
-    at[n] = $4
-    flags[n] = $5
-    size[n] = $8
-    kind[n] = replayed ? "REPLAY" : kind_of($5)
-    seq[n] = $6 == "-" ? "" : whole_number(e, $6)
-    ack[n] = $7 == "-" ? "" : whole_number(peer, $7)
-    end[n] = seq[n] + size[n] + ($5 ~ /[SF]/)
-    sack[n] = $10 == "-" ? "" : whole_number(peer, $10)
-    data[n] = NF > 10 ? substr($0, index($0, $11)) : ""
+    at[n] = $3 == "=" ? $2 : $3
+    flags[n] = substr(part[1], 2)
+    size[n] = part[4]
+    kind[n] = replayed ? "REPLAY" : kind_of(flags[n])
+    seq[n] = part[2] == "" ? "" : whole_number(e, part[2])
+    ack[n] = part[3] == "" ? "" : whole_number(peer, part[3])
+    end[n] = seq[n] + size[n] + (flags[n] ~ /[SF]/)
+    sack[n] = part[5] == "" ? "" : whole_number(peer, part[5])
+    data[n] = NF > 5 ? substr($0, index($0, " " $6) + 1) : ""
     note[n] = ""
     if (kind[n] == "RST") {
         take_reset(e, peer)
@@ -128,24 +166,25 @@ function kind_of(these) {
 # "-i any" records a packet on each interface that it passes. Is the line another view of one that is there?
 # Equal IP ids tell so if the ids of that end do change. Without: a SYN comes again after 1 s at the earliest,
 # and after that, packets to which nothing was said in between.
-function is_copy(    e, view, before, unanswered) {
-    e = $3
-    view = e $5 " " $6 " " $7 " " $8
-    before = view in viewed && $4 - viewed[view] <= COPIED ? viewed_by[view] : ""
-    unanswered = answers_to[view] == views_of[e == ">" ? "<" : ">"]
-    viewed[view] = $4
-    viewed_by[view] = $9
-    answers_to[view] = views_of[e == ">" ? "<" : ">"]
+function is_copy(    e, other, now, before, unanswered) {
+    e = substr($5, 1, 1)
+    other = e == ">" ? "<" : ">"
+    now = $3 == "=" ? $2 : $3
+    before = $5 in viewed && now - viewed[$5] <= COPIED ? viewed_by[$5] : ""
+    unanswered = answers_to[$5] == views_of[other]
+    viewed[$5] = now
+    viewed_by[$5] = $4
+    answers_to[$5] = views_of[other]
     if (before == "") {
-        if (views_of[e] && latest_mark[e] != $9) changes[e] = 1
-        latest_mark[e] = $9
+        if (views_of[e] && latest_mark[e] != $4) changes[e] = 1
+        latest_mark[e] = $4
         views_of[e]++
         return 0
     }
-    if ($9 !~ /^#/) return $9 != before
-    if ($9 != before) return 0
-    if ($9 != "#0000" && changes[e]) return 1
-    return unanswered && (copies > 0 || kind_of($5) == "SYN")
+    if ($4 !~ /^#/) return $4 != before
+    if ($4 != before) return 0
+    if ($4 != "#0000" && changes[e]) return 1
+    return unanswered && (copies > 0 || $5 ~ /^.\[S/ && $5 !~ /[.]\]/)
 }
 # NUMBER of END's, near the ones before it, as if numbers did not go round.
 function whole_number(e, number,    away) {

@@ -119,6 +119,7 @@ draw() {
     [ -n "$filter" ] || [ ! -f "$file" ] || [ "$(wc -c <"$file")" -le "$large" ] || hex=''
     {
         [ "$file" = - ] || print_logs "$file"
+        echo 'log: ' # no more
         if is_recording "$beginning"; then
             tcpdump -nn -tt -S ${hex:+-x} -r - ${filter:+"$filter"} 2>&1 # packets.awk passes on what it complains of
         else

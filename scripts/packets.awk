@@ -2,10 +2,10 @@
 # a line "log: FILE", then what "tcpdump -nn -tt -S -r" prints, with its stderr and perhaps with -x, or what
 # text.awk makes of text. Writes a line for each conversation, packet and call, and one for the end:
 #   ID 0     begin TIME CLIENT SERVER               ends are ADDRESS.PORT
-#   ID WHEN  >|< TIME FLAGS SEQ ACK LENGTH MARK SACK ["DATA"|(challenge)]
-#            > from the client; FLAGS are tcpdump's; - stands for what is not there; MARK tells copies of one
-#            packet from two packets: #NUMBER its IP id, else the interface and direction of "-i any";
-#            SACK: right edge of the right-most block, or -
+#   ID WHEN  TIME MARK SHAPE
+#            TIME: or =, if it is WHEN. SHAPE: >[FLAGS],SEQ,ACK,LENGTH,SACK ["DATA"|(challenge)], with < if it is from the
+#            server; what is not there is empty; SACK is the right edge of the right-most block. MARK tells
+#            copies of one packet from two packets: #NUMBER its IP id, else what "-i any" says, else -
 #   ID WHEN  client|server CALL                     what a program of the samples did
 #   ID 0     used FILE                              a log with calls of a conversation
 #   ID 0     clock local|untimed                    what the times of a text are, if not seconds since 1970
@@ -13,11 +13,15 @@
 # ID counts conversations. "sort -s -k1,1n -k2,2n" brings together what belongs together: WHEN is TIME, but a
 # packet's is never before its predecessor's, for a clock may go back.
 #
-# Of each pair "FROM TO", in both directions: id, way (> or <). Of each ID: isn (what its SYN bears), and until
-# an answer comes, awaited; older, the conversation that had the same ends before.
+# Of each pair "FROM > TO": id, negative if FROM is the server. Of each of these signed ids: isn, what the SYN of
+# that end bears; stray, what it was acknowledged with instead. Of each conversation: client_base, server_base,
+# the numbers that others are relative to; older, the signed id that the opening end had before; awaited, as
+# long as no answer has come.
 BEGIN {
     OFMT = CONVFMT = "%.6f"
     WRAP = 4294967296           # TCP's numbers go round at 2^32
+    HALF = WRAP / 2
+    MAX_NUMBERS = 57            # characters: flags, seq and ack are not longer
     MAX_TEXT = 8                # bytes: longer data is not shown as text
     MAX_CALL = 27               # characters of a call that fit beside the ladder
     latest = 0
@@ -26,7 +30,7 @@ BEGIN {
     number = "[0-9]+"
     address = "[0-9a-fA-F.:%a-z]+"
     known_words = "^([^ ]+ +(In|Out|P|B|M) +" \
-        "|IP6? " address " > " address ": *" \
+        "|IP6? " address " > " address ": +" \
         "|truncated-ip6? - " number " bytes missing! ?" \
         "|vlan " number ", p " number ",( DEI,)? *" \
         "|GREv[01],[^:\"]*: " \
@@ -38,21 +42,27 @@ BEGIN {
         "|(HBH|DSTOPT|RT6|srcrt|frag) *(\\([^)]*\\))? *)"
 }
 
-# ---- the programs' lines
+!in_log && /^[0-9]/ { # the most frequent first
+    if (held != "") write_held()
+    now = substr($0, 1, index($0, " ") - 1)
+    if (now + 0 >= latest + 0) latest = now
+    lines++
+    take_line(substr($0, length(now) + 2))
+    next
+}
+/^\t/ { # bytes of the latest packet, by -x
+    if (held != "") hex = hex substr($0, 11)
+    next
+}
 /^log: / {
     log_name = substr($0, 6)
+    in_log = log_name != ""
     key["client"] = ""
     key["server"] = ""
     next
 }
-$2 == "client" || $2 == "server" {
+in_log {
     take_call()
-    next
-}
-
-# ---- tcpdump's lines
-/^\t/ { # bytes of the latest packet, by -x
-    if (record != "") hex = hex substr($0, 11)
     next
 }
 /^tcpdump: / {
@@ -69,139 +79,178 @@ $2 == "client" || $2 == "server" {
     if ($2 == "local" || $2 == "untimed") print 0, 0, "clock", $2
     next
 }
-{
-    if (record != "") write_packet()
-    if ($1 ~ /^[0-9]/) { # else it is the rest of a VXLAN packet
-        now = $1
-        if (now > latest) latest = now
-        lines++
-    }
-    arrow = find_tcp()
-    if (arrow) take_packet()
-    else if (/\[\|tcp\]/) cut++
-    else if (/ bad-len 0/) undecoded++
+{ # the rest of a VXLAN packet
+    if (held != "") write_held()
+    take_line($0)
 }
 END {
-    if (record != "") write_packet()
+    if (held != "") write_held()
     for (log_name in used) print conversations + 1, 0, "used", log_name
     print conversations + 1, 0, "end" complaint()
 }
 
-function take_packet(    i, range, pair) {
-    flags = $(arrow + 3)
-    seq = "-"
+# ---- tcpdump's lines
+# Takes "IP FROM > TO: Flags [P.], seq 1:5, ack 1, win 512, ...". This is where the time goes, if a recording is
+# large: so nothing is done twice here, and only what every packet needs.
+function take_line(text,    colon, pair, signed, from_base, to_base) {
+    colon = index(text, ": Flags [")
+    if (!colon) {
+        if (text ~ /\[\|tcp\]/) cut++
+        else if (text ~ / bad-len 0/) undecoded++
+        return
+    }
+    head = substr(text, 1, colon - 1)
+    pair = substr(head, 1, 3) == "IP " ? substr(head, 4) : head
+    signed = id[pair]
+    if (!signed) {
+        delete id[pair]
+        pair = find_pair(head)
+        if (pair == "") return
+        signed = id[pair]
+    }
+    read_numbers(substr(text, colon + 8, MAX_NUMBERS))
+    if (!signed || opens && is_another(signed)) signed = begin(pair)
+    current = signed
+    if (opens) isn[signed] = seq
+    else if (signed in awaited || -signed in awaited) signed = answer_or_older(signed)
+    if (signed > 0) {
+        current = signed
+        from_base = client_base[current]
+        to_base = server_base[current]
+        way = ">"
+    } else {
+        current = -signed
+        from_base = server_base[current]
+        to_base = client_base[current]
+        way = "<"
+    }
+    # relative to the first number that was seen of the end: so conversations of one shape look alike
+    if (seq != "") seq = centred(seq - from_base)
+    if (ack != "") ack = centred(ack - to_base)
+    sack = index(text, "sack ") ? centred(right_edge(text) - to_base) : ""
+    mark = cooked ? "#cooked" : "-"
+    if (marks && head in mark_of) mark = mark_of[head]
+    if (with_hex) hold()
+    else print current, latest, (now == latest ? "=" : now), mark, way flags seq "," ack "," len "," sack remark
+    remark = ""
+}
+# Of "[P.], seq 1:5, ack 1, ...".
+function read_numbers(text,    i, colon) {
+    split(text, word, " ")
+    flags = word[1]
+    seq = ""
+    ack = ""
     len = 0
-    i = arrow + 4
-    if ($i == "seq") {
-        seq = $(i + 1)
-        sub(/,$/, "", seq)
-        if (split(seq, range, ":") == 2) {
-            seq = range[1]
-            len = range[2] - seq
+    i = 2
+    if (word[2] == "seq") {
+        seq = word[3] + 0
+        colon = index(word[3], ":")
+        if (colon) {
+            len = substr(word[3], colon + 1) - seq
             if (len < 0) len += WRAP
         }
-        i += 2
+        i = 4
     }
-    ack = "-"
-    if ($i == "ack") {
-        ack = $(i + 1)
-        sub(/,$/, "", ack)
-    }
-    pair = from " " to
-    opens = ack == "-" && flags ~ /S/
-    if (!(pair in id) || opens && is_another(id[pair])) begin(pair)
-    current = id[pair]
-    if (opens) isn[current, from] = seq
-    else if (current in awaited) current = answer_or_older(current, pair)
-    mark = mark_of_line()
-    sack = index($0, "sack ") ? right_edge() : "-"
-    extra = remark
-    remark = ""
-    record = current " " latest " " way[pair] " " now " " flags " " seq " " ack " " len
-    if (!with_hex) write_packet()
+    if (word[i] == "ack") ack = word[i + 1] + 0
+    opens = ack == "" && index(flags, "S")
+}
+function centred(number) {
+    if (number > HALF) return number - WRAP
+    return number < -HALF ? number + WRAP : number
 }
 # Another SYN begins another conversation, unless it is a repeated one, or the peer opens as well, or the
 # SYN, ACK was recorded before its SYN.
-function is_another(current) {
-    if (isn[current, from] != "") return isn[current, from] != seq
-    if (current in acknowledges) return acknowledges[current] != (seq + 1) % WRAP
-    return !(current in awaited)
+function is_another(signed) {
+    if (signed in isn) return isn[signed] != seq
+    if (signed in acknowledges) return acknowledges[signed] != (seq + 1) % WRAP
+    return !(signed in awaited || -signed in awaited)
 }
-function begin(pair,    ends, reverse) {
-    reverse = to " " from
-    if (opens && pair in id) older[conversations + 1] = id[pair]
-    id[pair] = ++conversations
-    id[reverse] = conversations
-    awaited[conversations] = 1
-    if (flags ~ /S/ && !opens) acknowledges[conversations] = ack
+function begin(pair,    end, reverse, from_client, signed) {
+    split(pair, end, " > ")
+    reverse = end[2] " > " end[1]
     # without a SYN: the higher port is the client's
-    way[pair] = (flags ~ /S/ ? opens : port(from) >= port(to)) ? ">" : "<"
-    if (reverse != pair) way[reverse] = way[pair] == ">" ? "<" : ">"
-    ends = way[pair] == ">" ? pair : reverse
+    from_client = index(flags, "S") ? opens : port(end[1]) >= port(end[2])
+    conversations++
+    if (opens && id[pair]) older[conversations] = id[pair]
+    signed = from_client ? conversations : -conversations
+    id[reverse] = -signed
+    id[pair] = signed
+    awaited[conversations] = 1
+    if (index(flags, "S") && !opens) acknowledges[-signed] = ack
+    set_base(signed, seq)
+    set_base(-signed, ack == "" ? "" : ack - 1)
+    ends = from_client ? end[1] " " end[2] : end[2] " " end[1]
     print conversations, 0, "begin", now, ends
     write_calls("client " ends)
     write_calls("server " ends)
+    return signed
+}
+function set_base(signed, number) {
+    if (signed > 0) client_base[signed] = number
+    else server_base[-signed] = number
 }
 # The first packets after a SYN answer it, or they are of the older conversation of the same ends, whose end
 # answers with an ACK (RFC 9293, 3.10.7.4) and is answered with a RST.
-function answer_or_older(current, pair) {
-    if (current in older && flags !~ /S/) {
-        if (way[pair] == "<" && (ack == "-" || ack != (isn[current, to] + 1) % WRAP)) {
-            stray[current] = ack
+function answer_or_older(signed,    opener) {
+    opener = -signed
+    if (opener in isn && (opener < 0 ? -opener : opener) in older && !index(flags, "S")) {
+        if (ack == "" || ack != (isn[opener] + 1) % WRAP) {
+            stray[opener] = ack
             remark = " (challenge)"
-            return older[current]
+            return older_of(signed)
         }
-        if (way[pair] == ">" && flags ~ /R/ && stray[current] == seq) return older[current]
-    }
-    delete awaited[current]
-    return current
+    } else if (signed in isn && index(flags, "R") && signed in stray && stray[signed] == seq) return older_of(signed)
+    if (opener in isn && seq != "") set_base(signed, seq)
+    delete awaited[signed < 0 ? -signed : signed]
+    return signed
 }
-# The field of the ">" between FROM and TO, the two ends; 0 if this line tells of no TCP packet.
-function find_tcp(    i) {
-    if ($4 == ">" && $6 == "Flags" && ($2 == "IP" || $2 == "IP6")) i = 4
-    else if ($6 == ">" && $8 == "Flags" && $3 ~ /^(In|Out|P|B|M)$/) i = 6
-    else return find_behind_words()
-    from = $(i - 1)
-    to = $(i + 1)
-    to = substr(to, 1, length(to) - 1)
-    # IPv6 extension headers stand between addresses and ports
-    return from ~ /[.]/ ? i : find_behind_words()
+# The older conversation, with the sign of the end that sent this packet.
+function older_of(signed,    before) {
+    before = older[signed < 0 ? -signed : signed] # as its sign was for the end that opened the newer one
+    return signed in isn ? before : -before
 }
-function find_behind_words(    i, rest, outer) {
-    for (i = 2; i < NF; i++) if ($i == ">" && $(i + 2) == "Flags") break
-    if (i >= NF) return 0
-    rest = substr($0, 1, index($0, " > " $(i + 1) " Flags "))
-    sub(/^[0-9.]+ +/, "", rest)
+# "FROM > TO" of a line's words up to the ports, "" if they tell of no TCP packet. Remembers what -i any says.
+function find_pair(head,    word, n, rest, outer) {
+    if (head in pair_of) return pair_of[head]
+    n = split(head, word, " ")
+    if (n < 4 || word[n - 1] != ">") return ""
+    rest = head
     while (match(rest, known_words)) {
         if (substr(rest, 1, 2) == "IP") outer = substr(rest, 1, RLENGTH)
         rest = substr(rest, RLENGTH + 1)
     }
     sub(/^IP6? /, "", rest)
-    sub(/ $/, "", rest)
-    if (rest == "" || rest != $(i - 1)) return 0
-    from = rest
-    to = $(i + 1)
-    sub(/:$/, "", to)
-    if (from !~ /[.]/) {
+    if (rest != word[n - 2] " > " word[n]) return ""
+    if (word[n - 2] !~ /[.]/) { # IPv6 extension headers stand between addresses and ports
         split(outer, part, " ")
         sub(/:$/, "", part[4])
-        from = part[2] "." from
-        to = part[4] "." to
+        rest = part[2] "." word[n - 2] " > " part[4] "." word[n]
     }
-    return i
+    if (head != "IP " rest) pair_of[head] = rest
+    if (word[2] ~ /^(In|Out|P|B|M)$/) {
+        marks++
+        mark_of[head] = word[1] ~ /^#/ ? word[1] : word[1] "." word[2]
+    }
+    return rest
 }
 function port(end) {
     sub(/.*[.]/, "", end)
     return end + 0
 }
-function write_packet() { # the latest, with its data, if that is short, whole and printable
+# With -x the packet's bytes are still to come.
+function hold() {
+    held = current " " latest " " (now == latest ? "=" : now)
+    held_shape = way flags seq "," ack "," len "," sack
+    held_remark = remark
+}
+function write_held() { # with its data, if that is short, whole and printable
     if (hex ~ /^4/ && mark ~ /^[-#]/) mark = "#" substr(hex, 11, 4) # bytes 4 and 5: the IP id
-    print record, mark, sack (extra != "" ? extra : data_text())
-    record = ""
+    print held, mark, held_shape (held_remark != "" ? held_remark : hex != "" ? data_text() : "")
+    held = ""
     hex = ""
 }
 function data_text(    ip_length, bytes, i, text) {
-    if (len < 1 || len > MAX_TEXT || hex == "") return ""
+    if (len < 1 || len > MAX_TEXT) return ""
     gsub(/ /, "", hex)
     ip_length = hex ~ /^4/ ? hex_number(5) : 40 + hex_number(9)
     bytes = substr(hex, 2 * (ip_length - len) + 1, 2 * len)
@@ -212,12 +261,8 @@ function hex_number(at,    i, n) { # the four hexadecimal digits there
     for (i = at; i < at + 4; i++) n = 16 * n + index("123456789abcdef", substr(hex, i, 1))
     return n
 }
-function mark_of_line() {
-    if ($6 != ">" || arrow != 6) return cooked ? "#cooked" : "-"
-    return $2 ~ /^#/ ? $2 : $2 "." $3
-}
-function right_edge(    blocks, n, block, i, edge, far, farthest) { # of "sack 2 {1:2}{5:9}"
-    blocks = substr($0, index($0, "sack ") + 5)
+function right_edge(text,    blocks, n, block, i, edge, far, farthest) { # of "sack 2 {1:2}{5:9}"
+    blocks = substr(text, index(text, "sack ") + 5)
     sub(/\}[^{].*/, "", blocks)
     sub(/^[0-9]+ +\{/, "", blocks)
     n = split(blocks, block, /[{}]+/)
@@ -231,7 +276,7 @@ function right_edge(    blocks, n, block, i, edge, far, farthest) { # of "sack 2
             edge = block[i]
         }
     }
-    return edge == "" ? "-" : edge
+    return edge
 }
 
 # ---- calls
