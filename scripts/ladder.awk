@@ -40,8 +40,8 @@ BEGIN {
 $3 == "=" || $3 ~ /^[0-9]/ {
     line[++lines] = $0
     line_time[lines] = $3 == "=" ? $2 : $3
-    if (lines <= LONGEST) shape = shape substr($0, index($0, "[") - 1)
     if ($4 != "-") marked = 1
+    if (lines <= LONGEST && !marked) add_to_shape()
     next
 }
 $3 == "client" || $3 == "server" {
@@ -59,7 +59,7 @@ $3 == "begin" {
     client = word[5]
     server = word[6]
     lines = marked = 0
-    shape = ""
+    shape = client_base = server_base = ""
     next
 }
 $3 == "clock" { clock = $4 }
@@ -98,6 +98,20 @@ function tell(    i, may_recall) {
         verdict_of[shape] = verdict()
         rows_of[shape] = rows
     }
+}
+# The shape of a conversation: all that its packets say, numbers relative to the first that was seen of their end.
+function add_to_shape(    part, numbers) {
+    split($5, part, ",")
+    if (substr($5, 1, 1) == ">") {
+        if (part[2] != "" && client_base == "") client_base = part[2]
+        if (part[3] != "" && server_base == "") server_base = part[3]
+        numbers = (part[2] == "" ? "" : part[2] - client_base) "," (part[3] == "" ? "" : part[3] - server_base)
+    } else {
+        if (part[2] != "" && server_base == "") server_base = part[2]
+        if (part[3] != "" && client_base == "") client_base = part[3]
+        numbers = (part[2] == "" ? "" : part[2] - server_base) "," (part[3] == "" ? "" : part[3] - client_base)
+    }
+    shape = shape part[1] "," numbers "," part[4] (part[5] == "" ? "" : part[5] - part[3])         (NF > 5 ? substr($0, index($0, " " $6)) : "")
 }
 # states.awk asks for times only if something follows a RST, or a FIN came again.
 function no_time_counts() {

@@ -2,9 +2,8 @@
 # a line "log: FILE", then what "tcpdump -nn -tt -S -r" prints, with its stderr and perhaps with -x, or what
 # text.awk makes of text. Writes a line for each conversation, packet and call, and one for the end:
 #   ID 0     begin TIME CLIENT SERVER               ends are ADDRESS.PORT
-#   ID WHEN  TIME MARK SHAPE
-#            TIME: or =, if it is WHEN. SHAPE: >[FLAGS],SEQ,ACK,LENGTH,SACK ["DATA"|(challenge)], with < if it is from the
-#            server; what is not there is empty; SACK is the right edge of the right-most block. MARK tells
+#   ID WHEN  TIME MARK >[FLAGS],SEQ,ACK,LENGTH,SACK ["DATA"|(challenge)]
+#            TIME is = if it is WHEN; < if the packet is from the server; what is not there is empty; SACK is the right edge of the right-most block. MARK tells
 #            copies of one packet from two packets: #NUMBER its IP id, else what "-i any" says, else -
 #   ID WHEN  client|server CALL                     what a program of the samples did
 #   ID 0     used FILE                              a log with calls of a conversation
@@ -14,13 +13,11 @@
 # packet's is never before its predecessor's, for a clock may go back.
 #
 # Of each pair "FROM > TO": id, negative if FROM is the server. Of each of these signed ids: isn, what the SYN of
-# that end bears; stray, what it was acknowledged with instead. Of each conversation: client_base, server_base,
-# the numbers that others are relative to; older, the signed id that the opening end had before; awaited, as
-# long as no answer has come.
+# that end bears; stray, what it was acknowledged with instead. Of each conversation: older, the signed id that
+# the opening end had before; awaited, as long as no answer has come.
 BEGIN {
     OFMT = CONVFMT = "%.6f"
     WRAP = 4294967296           # TCP's numbers go round at 2^32
-    HALF = WRAP / 2
     MAX_NUMBERS = 57            # characters: flags, seq and ack are not longer
     MAX_TEXT = 8                # bytes: longer data is not shown as text
     MAX_CALL = 27               # characters of a call that fit beside the ladder
@@ -92,7 +89,7 @@ END {
 # ---- tcpdump's lines
 # Takes "IP FROM > TO: Flags [P.], seq 1:5, ack 1, win 512, ...". This is where the time goes, if a recording is
 # large: so nothing is done twice here, and only what every packet needs.
-function take_line(text,    colon, pair, signed, from_base, to_base) {
+function take_line(text,    colon, pair, known_pair, signed) {
     colon = index(text, ": Flags [")
     if (!colon) {
         if (text ~ /\[\|tcp\]/) cut++
@@ -103,9 +100,10 @@ function take_line(text,    colon, pair, signed, from_base, to_base) {
     pair = substr(head, 1, 3) == "IP " ? substr(head, 4) : head
     signed = id[pair]
     if (!signed) {
-        delete id[pair]
-        pair = find_pair(head)
-        if (pair == "") return
+        known_pair = find_pair(head)
+        if (known_pair != pair) delete id[pair]
+        if (known_pair == "") return
+        pair = known_pair
         signed = id[pair]
     }
     read_numbers(substr(text, colon + 8, MAX_NUMBERS))
@@ -113,21 +111,9 @@ function take_line(text,    colon, pair, signed, from_base, to_base) {
     current = signed
     if (opens) isn[signed] = seq
     else if (signed in awaited || -signed in awaited) signed = answer_or_older(signed)
-    if (signed > 0) {
-        current = signed
-        from_base = client_base[current]
-        to_base = server_base[current]
-        way = ">"
-    } else {
-        current = -signed
-        from_base = server_base[current]
-        to_base = client_base[current]
-        way = "<"
-    }
-    # relative to the first number that was seen of the end: so conversations of one shape look alike
-    if (seq != "") seq = centred(seq - from_base)
-    if (ack != "") ack = centred(ack - to_base)
-    sack = index(text, "sack ") ? centred(right_edge(text) - to_base) : ""
+    way = signed > 0 ? ">" : "<"
+    current = signed > 0 ? signed : -signed
+    sack = index(text, "sack ") ? right_edge(text) : ""
     mark = cooked ? "#cooked" : "-"
     if (marks && head in mark_of) mark = mark_of[head]
     if (with_hex) hold()
@@ -143,20 +129,16 @@ function read_numbers(text,    i, colon) {
     len = 0
     i = 2
     if (word[2] == "seq") {
-        seq = word[3] + 0
         colon = index(word[3], ":")
+        seq = substr(word[3], 1, (colon ? colon : length(word[3])) - 1)
         if (colon) {
             len = substr(word[3], colon + 1) - seq
             if (len < 0) len += WRAP
         }
         i = 4
     }
-    if (word[i] == "ack") ack = word[i + 1] + 0
+    if (word[i] == "ack") ack = substr(word[i + 1], 1, length(word[i + 1]) - 1)
     opens = ack == "" && index(flags, "S")
-}
-function centred(number) {
-    if (number > HALF) return number - WRAP
-    return number < -HALF ? number + WRAP : number
 }
 # Another SYN begins another conversation, unless it is a repeated one, or the peer opens as well, or the
 # SYN, ACK was recorded before its SYN.
@@ -177,17 +159,11 @@ function begin(pair,    end, reverse, from_client, signed) {
     id[pair] = signed
     awaited[conversations] = 1
     if (index(flags, "S") && !opens) acknowledges[-signed] = ack
-    set_base(signed, seq)
-    set_base(-signed, ack == "" ? "" : ack - 1)
     ends = from_client ? end[1] " " end[2] : end[2] " " end[1]
     print conversations, 0, "begin", now, ends
     write_calls("client " ends)
     write_calls("server " ends)
     return signed
-}
-function set_base(signed, number) {
-    if (signed > 0) client_base[signed] = number
-    else server_base[-signed] = number
 }
 # The first packets after a SYN answer it, or they are of the older conversation of the same ends, whose end
 # answers with an ACK (RFC 9293, 3.10.7.4) and is answered with a RST.
@@ -200,7 +176,6 @@ function answer_or_older(signed,    opener) {
             return older_of(signed)
         }
     } else if (signed in isn && index(flags, "R") && signed in stray && stray[signed] == seq) return older_of(signed)
-    if (opener in isn && seq != "") set_base(signed, seq)
     delete awaited[signed < 0 ? -signed : signed]
     return signed
 }
