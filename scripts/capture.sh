@@ -327,13 +327,16 @@ capture() {
     else
         set -- tcpdump "$@"
     fi
-    "$@" </dev/null 2>"$work/words" &
+    (
+        trap - TERM HUP # at its prompt sudo-rs ends by these alone
+        exec "$@" </dev/null 2>"$work/words"
+    ) &
     tcpdump=$!
     {
         read -r _ <&3
         while :; do # one that is just starting does not hear it
             # shellcheck disable=SC2046 # a list of pids: with sudo, it is tcpdump's parent
-            kill -INT "$tcpdump" $(descendants "$tcpdump")
+            kill -TERM "$tcpdump" $(descendants "$tcpdump")
             sleep 0.05
         done
     } >/dev/null 2>&1 &
