@@ -340,7 +340,7 @@ capture() {
             sleep 0.05
         done
     } >/dev/null 2>&1 &
-    wait "$tcpdump"
+    wait "$tcpdump" 2>/dev/null # no word about how it ended
     echo $? >"$work/tcpdump"
     kill -KILL $!
 }
