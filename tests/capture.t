@@ -140,6 +140,16 @@ subtest "tcpdump's options are for what is printed, not for what is recorded" =>
     like(slurp($process->{out}), qr/\A(20\d\d-\d\d-\d\d \S+ IP .*\n){3}\z/, 'three are printed');
 };
 
+subtest 'when the printing tcpdump has ended, recording goes on' => sub {
+    place();
+    my $process = by_hand('sample2', '--', '-c', 1);
+    for my $n (1, 2) {
+        converse(2);
+        eventually(sub { recorded('captures/sample2.pcap') eq join ' | ', ($wire{2}) x $n });
+    }
+    is(result(ctrl_c($process)), kept(16, 2, 'captures/sample2.pcap'), 'both conversations');
+};
+
 subtest 'the capturing tcpdump hands over each packet at once, and opens no file' => sub {
     place();
     local $ENV{PATH} = hiding(tcpdump => "case \"\$*\" in *' -w '*) echo \"\$*\" >arguments ;; esac
