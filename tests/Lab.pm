@@ -116,7 +116,8 @@ sub start (@command) {
         open STDIN,  '<', '/dev/null' or die;
         open STDOUT, '>', "$dir/out"  or die;
         open STDERR, '>', "$dir/err"  or die;
-        $SIG{PIPE} = 'DEFAULT';    # ignored here, it would be ignored there
+        # ignored here, they would be ignored there
+        $SIG{$_} = 'DEFAULT' for qw(PIPE QUIT);
         exec { $command[0] } @command or POSIX::_exit(127);
     }
     $started{$pid} = 1;
