@@ -74,7 +74,8 @@ int main(int argc, char **argv)
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
     check(bind(listener, (const struct sockaddr *)&address, sizeof address),
           "bind 127.0.0.1:8081 (if it is in use, ss -tanp shows by what)");
-    check(listen(listener, SOMAXCONN), "listen (does another server begin at the same moment?)");
+    /* SO_REUSEADDR lets two servers bind the port, but only the first one listen. */
+    check(listen(listener, SOMAXCONN), "listen (has another server just begun?)");
     say("listen 127.0.0.1:8081");
     for (;;) {
         struct sockaddr_in peer;
@@ -122,8 +123,8 @@ static ssize_t receive(int connection, char *data, size_t size)
     return (ssize_t)have;
 }
 
-/* Prints a step at once: before a call that sends, after one that receives, so that these lines and
- * the packets sort by time. The scripts wait for the lines of listen, accept and connect. */
+/* Prints a step at once: before send() and close(), after any other call, so that these lines and
+ * the packets sort by time. scripts/ read the lines of listen, accept and connect. */
 static void say(const char *step)
 {
     struct timespec now;

@@ -117,8 +117,8 @@ static ssize_t receive(int connection, char *data, size_t size)
     return (ssize_t)have;
 }
 
-/* Prints a step at once: before a call that sends, after one that receives, so that these lines and
- * the packets sort by time. The scripts wait for the lines of listen, accept and connect. */
+/* Prints a step at once: before send() and close(), after any other call, so that these lines and
+ * the packets sort by time. scripts/ read the lines of listen, accept and connect. */
 static void say(const char *step)
 {
     struct timespec now;

@@ -38,14 +38,14 @@ static void converse(int connection)
     }
     /* Wait until the client has acknowledged "CDEF", some 5 s at most: a RST now could come before
      * that ACK is sent, or cross it. TIOCOUTQ counts the bytes that are not acknowledged. */
-    struct pollfd hangup = { .fd = connection }; /* poll() takes 1 ms, or less after a reset */
+    struct pollfd hangup = { .fd = connection }; /* no events: poll() takes 1 ms, or sees a reset */
     int unacknowledged = 0;
     for (int tries = 0; tries < 5000; tries++) {
         check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
         if (unacknowledged == 0 || poll(&hangup, 1, 1) != 0)
             break;
     }
-    /* Nothing is sent yet; but with {1, 0} close() sends RST, not FIN, and nobody has TIME-WAIT. */
+    /* This sends nothing, but with {1, 0} close(), in serve(), sends RST, not FIN: no TIME-WAIT. */
     const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
     say("setsockopt SO_LINGER {1, 0}");
     check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
@@ -75,7 +75,8 @@ int main(int argc, char **argv)
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
     check(bind(listener, (const struct sockaddr *)&address, sizeof address),
           "bind 127.0.0.1:8083 (if it is in use, ss -tanp shows by what)");
-    check(listen(listener, SOMAXCONN), "listen (does another server begin at the same moment?)");
+    /* SO_REUSEADDR lets two servers bind the port, but only the first one listen. */
+    check(listen(listener, SOMAXCONN), "listen (has another server just begun?)");
     say("listen 127.0.0.1:8083");
     for (;;) {
         struct sockaddr_in peer;
@@ -123,8 +124,8 @@ static ssize_t receive(int connection, char *data, size_t size)
     return (ssize_t)have;
 }
 
-/* Prints a step at once: before a call that sends, after one that receives, so that these lines and
- * the packets sort by time. The scripts wait for the lines of listen, accept and connect. */
+/* Prints a step at once: before send() and close(), after any other call, so that these lines and
+ * the packets sort by time. scripts/ read the lines of listen, accept and connect. */
 static void say(const char *step)
 {
     struct timespec now;
