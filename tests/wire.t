@@ -120,6 +120,7 @@ for my $n (@samples) {
             in_order('close() of the server, RST, only then the client reads CDEF',
                 $server_log => 'close', $wire => 'Flags \[R', $client_log => 'recv 4');
             cmp_ok($delay, '>', 2.99, 'the client reads after 3 s');
+            cmp_ok($delay, '<', 4, 'and not much later');
         }
     };
 }
