@@ -42,7 +42,7 @@ function who(    closer, reset) {
     if (gave_up) return "client gave up"
     if (!first) return fins_crossed ? "both closed" : name[closer] " closed"
     if (both) reset = "both reset it"
-    else reset = name[resetter()] (meant == "SYN-SENT" ? " refused it" : " reset it")
+    else reset = name[resetter()] (meant == "SYN-SENT" && fate != "in name" ? " refused it" : " reset it")
     if (!closer) return reset
     if (both || closer != resetter()) return name[closer] " closed, " reset
     return name[closer] " closed and reset it"

@@ -122,10 +122,12 @@ draw() {
         echo 'log: ' # no more
         if is_recording "$beginning"; then
             tcpdump -nn -tt -S ${hex:+-x} -r - ${filter:+"$filter"} 2>&1 # packets.awk passes on what it complains of
+        elif [ -n "$filter" ]; then
+            echo 'text: unfiltered'
         else
             "$awk" -f "$here/text.awk"
         fi
-    } | "$awk" -v with_hex="$hex" -f "$here/packets.awk" | sort -s -k1,1n -k2,2n |
+    } | "$awk" -v with_hex="$hex" -v filter="$filter" -f "$here/packets.awk" | sort -s -k1,1n -k2,2n |
         file=$file "$awk" -v art="$art" -v times="$times" -v mermaid="$mermaid" -v only_verdict="$verdict" \
             -f "$here/ladder.awk" -f "$here/states.awk" -f "$here/draw.awk"
 }

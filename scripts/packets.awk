@@ -294,13 +294,16 @@ function write_calls(key,    i, late) {
 function complaint() {
     if (message ~ /^unknown file/) return " not a recording (tcpdump -w and scripts/capture.sh write some)"
     if (message ~ /file header bytes, only got 0$/) return " empty file (scripts/capture.sh records one)"
+    if (message ~ /filter expression/) return " FILTER: " message " (man pcap-filter)"
     if (message ~ /^truncated/) return " " message " (stop the recorder before its file is read)"
     if (message) return " " message " (tcpdump -r says so)"
     if (cut) return " " cut " TCP packet" s(cut) " cut too short by the snap length (tcpdump -s 128 or more)"
     if (undecoded) return " " undecoded " packet" s(undecoded) " that tcpdump cannot decode: bad-len 0 (tcpdump -r)"
     if (conversations) return ""
+    if (text_is == "unfiltered") return " FILTER needs a recording, this is none (grep chooses lines of text)"
     if (text_is == "empty") return " empty file (scripts/capture.sh records one)"
     if (text_is == "none") return " neither a recording nor text that tcpdump printed (scripts/capture.sh records)"
+    if (filter != "") return " no TCP in it that FILTER chooses (tcpdump -r FILE shows what there is)"
     return (lines ? " no TCP" : " no packets") " in it (scripts/capture.sh records some)"
 }
 function s(count) {
