@@ -17,6 +17,12 @@ sub hiding (%scripts) {
     return "$bin:$path";
 }
 
+# The PATH for a tee that does SCRIPT, whatever its name.
+sub hiding_tee ($script, %others) {
+    return hiding(tee => $script, gnutee => $script, %others);
+}
+my $tee = which('gnutee') // which('tee');
+
 # A sleep that does not: limits are counted in looks.
 my $no_sleep = 'exit 0';
 my $tcpdump = which('tcpdump');
@@ -140,8 +146,15 @@ subtest "tcpdump's options are for what is printed, not for what is recorded" =>
     like(slurp($process->{out}), qr/\A(20\d\d-\d\d-\d\d \S+ IP .*\n){3}\z/, 'three are printed');
 };
 
+# (GNU's tee goes on when nobody reads; others do not.)
 subtest 'when the printing tcpdump has ended, recording goes on' => sub {
     place();
+    local $ENV{PATH} = hiding_tee("exec perl -e '
+        open my \$file, q(>), \$ARGV[1] or die;
+        while (sysread STDIN, my \$data, 9999) {
+            syswrite \$file, \$data;
+            syswrite STDOUT, \$data or die;
+        }' \"\$@\"");
     my $process = by_hand('sample2', '--', '-c', 1);
     for my $n (1, 2) {
         converse(2);
@@ -390,7 +403,7 @@ subtest 'a tcpdump that has ended by itself is told, though all it saw is whole'
 
 subtest 'packets that the kernel dropped are told' => sub {
     place();
-    local $ENV{PATH} = hiding(tcpdump => "
+    local $ENV{PATH} = hiding(tcpdump => "trap '' TERM
         case \"\$*\" in
         *' -w '*)
             { $tcpdump \"\$@\" 2>&1 >&3 | sed -u 's/^0\\( packets dropped\\)/3\\1/' >&2; } 3>&1 ;;
@@ -410,12 +423,6 @@ subtest 'a check that fails is told, and the recording stays' => sub {
         'no awk');
     is(recorded('captures/sample1.pcap'), $wire{1}, 'it is whole');
 };
-
-# The PATH for a tee that does SCRIPT, whatever its name.
-sub hiding_tee ($script, %others) {
-    return hiding(tee => $script, gnutee => $script, %others);
-}
-my $tee = which('gnutee') // which('tee');
 
 subtest 'a full disk is told in the words of tee' => sub {
     place();
