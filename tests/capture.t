@@ -150,7 +150,7 @@ subtest "tcpdump's options are for what is printed, not for what is recorded" =>
 subtest 'when the printing tcpdump has ended, recording goes on' => sub {
     place();
     local $ENV{PATH} = hiding_tee("exec perl -e '
-        open my \$file, q(>), \$ARGV[1] or die;
+        open my \$file, q(>), \$ARGV[-1] or die;
         while (sysread STDIN, my \$data, 9999) {
             syswrite \$file, \$data;
             syswrite STDOUT, \$data or die;
