@@ -2,12 +2,13 @@
 BEGIN {
     LEFT = 13       # columns left of the bars: a state, or the beginning of a call
     BETWEEN = 26    # columns between the bars
-    WORDS = 21      # columns of an arrow's words: between the bars without the arrow's "├── " and "▶"
-    HEADER = 39     # columns before the server's address, so that it stands over its bar; 29 without times
+    WORDS = 21      # columns of an arrow's words: "├── ", a space and "▶" stand there as well
+    HEADER = 39     # columns before the server's address, so that it stands over its bar
+    NO_TIMES = 10   # columns that are not there without times
     LINE = 80
     GAP = 1         # seconds without a packet are a row of their own
-    MOST = 20       # rows of data and ACKs alone; of a longer run, the first and the last few are drawn
-    FEW = 3
+    MOST = 20       # rows of data and ACKs alone; of a longer run, only
+    FEW = 3         # at its beginning and at its end are drawn
     flags_known = split("S SYN F FIN R RST P PSH U URG E ECE W CWR e AE . ACK", flag, " ")
     split(art, piece, " ")
     V = piece[1]
@@ -29,10 +30,13 @@ function verdict(    text) {
     text = count_of(packets, "packet")
     if (itself) return "one end, connected to itself, " text ": no states."
     if (!whole || !over()) unfinished = 1
-    if (over()) return who() (whole ? " after " text : ", beginning missing") ": " how() " TIME-WAIT: " \
-        waiting() "." forgeries()
-    return (whole ? "end missing after " text : "beginning and end missing") ": " \
-        (is_half_open() ? "half-open, " : "") "client " state["C"] ", server " state["S"] "." forgeries()
+    if (over()) {
+        text = who() (whole ? " after " text : ", beginning missing") ": " how()
+        return text " TIME-WAIT: " waiting() "." forgeries()
+    }
+    text = (whole ? "end missing after " text : "beginning and end missing") ": "
+    if (is_half_open()) text = text "half-open, "
+    return text "client " state["C"] ", server " state["S"] "." forgeries()
 }
 function count_of(number, thing) {
     return number " " thing (number == 1 ? "" : "s")
@@ -42,7 +46,8 @@ function who(    closer, reset) {
     if (gave_up) return "client gave up"
     if (!first) return fins_crossed ? "both closed" : name[closer] " closed"
     if (both) reset = "both reset it"
-    else reset = name[resetter()] (meant == "SYN-SENT" && fate != "in name" ? " refused it" : " reset it")
+    else if (meant == "SYN-SENT" && fate != "in name") reset = name[resetter()] " refused it"
+    else reset = name[resetter()] " reset it"
     if (!closer) return reset
     if (both || closer != resetter()) return name[closer] " closed, " reset
     return name[closer] " closed and reset it"
@@ -61,7 +66,11 @@ function how() {
 }
 function what_met_it() {
     if (!met) return "."
-    return ", " (kind[met] != "" ? kind[met] : size[met] ? "data" : "ACK") (answer ? " met RST." : ".")
+    return ", " kind_or_data(met) (answer ? " met RST." : ".")
+}
+function kind_or_data(i) {
+    if (kind[i] != "") return kind[i]
+    return size[i] ? "data" : "ACK"
 }
 function resetter() {
     return fate == "in name" && answer ? from[answer] : from[first]
@@ -81,24 +90,26 @@ function waiting() {
 }
 # RFC 9293, 3.5.1: an end has a connection of which the other one knows nothing any more.
 function is_half_open() {
-    return state["C"] == "CLOSED" && has_connection("S") || state["S"] == "CLOSED" && has_connection("C")
+    if (state["C"] == "CLOSED") return has_connection("S")
+    return state["S"] == "CLOSED" && has_connection("C")
 }
 function has_connection(e) {
     return state[e] ~ /^(ESTABLISHED|FIN-WAIT-[12]|CLOSE-WAIT|CLOSING|LAST-ACK)$/
 }
 # RSTs that are in an end's name only, and did not decide.
-function forgeries(    e, text) {
-    for (e = "C"; e != ""; e = e == "C" ? "S" : "")
-        if (forged[e] != "" && !(over() && first && fate == "in name" && from[first] == e))
-            text = text " RST in the " name[e] "'s name" (forged[e] == "ignored" ? ": ignored." : ".")
-    return text
+function forgeries() {
+    return forgery("C") forgery("S")
+}
+function forgery(e) {
+    if (forged[e] == "" || over() && first && fate == "in name" && from[first] == e) return ""
+    return " RST in the " name[e] "'s name" (forged[e] == "ignored" ? ": ignored." : ".")
 }
 # Which conversation: its time of day, and its ends.
 function title(    part, seconds) {
     split(start, part, ".")
     seconds = (part[1] + zone()) % 86400
-    return sprintf("%02d:%02d:%02d.%s %s > %s", int(seconds / 3600), int(seconds / 60) % 60, seconds % 60, \
-        substr(part[2] "000000", 1, 6), client, server)
+    return sprintf("%02d:%02d:%02d.%s %s > %s", int(seconds / 3600), int(seconds / 60) % 60, \
+        seconds % 60, substr(part[2] "000000", 1, 6), client, server)
 }
 function zone(    command, text) { # seconds east of UTC, here and on that day
     if (clock != "") return 0 # the times are of that zone already
@@ -188,8 +199,9 @@ function draw_row(i, text, gap,    left, right, rungs, room) {
             rungs = V
             room = LEFT + 1 + BETWEEN
         }
-    } else if (from[i] == "C") rungs = L H H " " text " " dashes[WORDS - length(text)] (lost[i] ? X : TO) V
-    else rungs = V (lost[i] ? X : FROM) dashes[WORDS - length(text)] " " text " " H H R
+    } else if (from[i] == "C") {
+        rungs = L H H " " text " " dashes[WORDS - length(text)] (lost[i] ? X : TO) V
+    } else rungs = V (lost[i] ? X : FROM) dashes[WORDS - length(text)] " " text " " H H R
     if (gap != "") print gap_row(gap)
     text = left blanks[room - length(left)] rungs (right == "" ? "" : "  " right)
     if (times) print time_of(at[i]) text
@@ -250,7 +262,8 @@ function words(these,    i, all) { # S. is SYN, ACK
 }
 function header(    subject, left, right, room, format) {
     subject = "tcp " conversations
-    if (server ~ /^(127[.]0[.]0[.]1|::1)[.]808[1-9]$/) subject = "sample" substr(server, length(server))
+    if (server ~ /^(127[.]0[.]0[.]1|::1)[.]808[1-9]$/)
+        subject = "sample" substr(server, length(server))
     left = "client " address(client)
     right = "server " address(server)
     if (!times) sub(/ ?:[^]:]+$/, "", left)
@@ -260,7 +273,7 @@ function header(    subject, left, right, room, format) {
         print "    participant S as " right
         return
     }
-    room = times ? HEADER : HEADER - 10
+    room = times ? HEADER : HEADER - NO_TIMES
     if (conversations > 1) print ""
     if (length(left) <= room && length(right) <= LINE - 11 - room)
         printf "%-9s %-" room "s %s\n", subject, left, right

@@ -1,8 +1,8 @@
-# Last step of ladder.sh: reads what packets.awk wrote (see its head), sorted. Of each conversation it collects
-# all packets (here), judges and plays them (states.awk), and says and draws what came out (draw.awk).
-# Variables: art, the characters to draw with; times, mermaid, only_verdict: 1 or empty; $file of the
-# environment is for messages. Exit status: 1 the recording is not whole or holds no TCP, 3 some conversation
-# is not whole (only_verdict).
+# Last step of ladder.sh: reads what packets.awk wrote (see its head), sorted. Of each
+# conversation it collects all packets (here), judges and plays them (states.awk), and says and
+# draws what came out (draw.awk). Variables: art, the characters to draw with; times, mermaid,
+# only_verdict: 1 or empty; $file of the environment is for messages. Exit status: 1 the recording
+# is not whole or holds no TCP, 3 some conversation is not whole (only_verdict).
 #
 # The ends are "C" and "S". Of the conversation:
 #   client, server  its ends as tcpdump writes them; itself: they are one
@@ -10,20 +10,24 @@
 #   kind[i]         SYN, "SYN, ACK", FIN, RST, "" (data or an ACK), REPLAY (see take_syn()), or call
 #   from[i]         the end that sent or called; to(i) is the other
 #   at[i]           its time in seconds; flags[i], size[i] (bytes of data) and data[i] are tcpdump's
-#   seq[i], end[i]  first number, and the one after the last; ack[i]: "" if there is none. They go on after
-#                   2^32, so that they can be compared; near[END] is a number of END's that they are near to
+#   seq[i], end[i]  first number, and the one after the last; ack[i]: "" if there is none. They go
+#                   on after 2^32, so that they can be compared; near[END] is a number of END's
+#                   that they are near to
 #   packets, copies how many packets count, and how many are only another view of one
 # What was collected of END:
-#   sent_to[END]    the number after the last that it sent; sent[END, SEQ]: it has sent a packet from there
+#   sent_to[END]    the number after the last that it sent; sent[END, SEQ]: it has sent a packet
+#                   from there
 #   acked_to[END]   the last that it acknowledged
 #   isn[END]        what its SYN bears
 #   spoke[END]      item: its last packet that is no bare SYN and no RST
 #   syn_ack_first[END], syn_ack_last[END]           items
-#   fin_first[END], fin_last[END], fin_end[END]     items of its FIN, first and last time; its number
+#   fin_first[END], fin_last[END], fin_end[END]     items of its FIN, first and last time; its
+#                                                   number
 #   fin_acked[END]  item: the first of the peer that acknowledges its FIN
 #   fin_heard[END]  item: the FIN that the peer heard, 0 if none
-# and of both: syn_last (item of the last SYN), syn_missed (a SYN came again after the SYN, ACK), ack_missed (a
-# SYN, ACK came again after an ACK), fins_crossed (neither end had the other's FIN), resets (how many RSTs).
+# and of both: syn_last (item of the last SYN), syn_missed (a SYN came again after the SYN, ACK),
+# ack_missed (a SYN, ACK came again after an ACK), fins_crossed (neither end had the other's FIN),
+# resets (how many RSTs).
 BEGIN {
     WRAP = 4294967296 # TCP's numbers go round at 2^32
     COPIED = 0.01     # seconds between two views of one packet on "-i any", at most
@@ -75,8 +79,8 @@ $3 == "end" {
 }
 END { exit status }
 
-# Many conversations are alike: one with the shape of an earlier one, in which nothing hung on times, is told in
-# the words of that.
+# Many conversations are alike: one with the shape of an earlier one, in which nothing hung on
+# times, is told in the words of that.
 function tell(    i, may_recall) {
     may_recall = !marked && !mermaid && lines <= LONGEST
     if (may_recall && shape in verdict_of) {
@@ -99,19 +103,24 @@ function tell(    i, may_recall) {
         rows_of[shape] = rows
     }
 }
-# The shape of a conversation: all that its packets say, numbers relative to the first that was seen of their end.
+# The shape of a conversation: all that its packets say, numbers relative to the first that was
+# seen of their end.
 function add_to_shape(    part, numbers) {
     split($5, part, ",")
     if (substr($5, 1, 1) == ">") {
-        if (part[2] != "" && client_base == "") client_base = part[2]
-        if (part[3] != "" && server_base == "") server_base = part[3]
-        numbers = (part[2] == "" ? "" : part[2] - client_base) "," (part[3] == "" ? "" : part[3] - server_base)
+        if (client_base == "") client_base = part[2]
+        if (server_base == "") server_base = part[3]
+        numbers = relative(part[2], client_base) "," relative(part[3], server_base)
     } else {
-        if (part[2] != "" && server_base == "") server_base = part[2]
-        if (part[3] != "" && client_base == "") client_base = part[3]
-        numbers = (part[2] == "" ? "" : part[2] - server_base) "," (part[3] == "" ? "" : part[3] - client_base)
+        if (server_base == "") server_base = part[2]
+        if (client_base == "") client_base = part[3]
+        numbers = relative(part[2], server_base) "," relative(part[3], client_base)
     }
-    shape = shape part[1] "," numbers "," part[4] (part[5] == "" ? "" : part[5] - part[3])         (NF > 5 ? substr($0, index($0, " " $6)) : "")
+    shape = shape part[1] "," numbers "," part[4] "," relative(part[5], part[3])
+    if (NF > 5) shape = shape substr($0, index($0, " " $6))
+}
+function relative(number, base) {
+    return number == "" ? "" : number - base
 }
 # states.awk asks for times only if something follows a RST, or a FIN came again.
 function no_time_counts() {
@@ -174,12 +183,15 @@ function take_packet(    part, e, peer) {
 }
 function kind_of(these) {
     if (these in kinds) return kinds[these]
-    return kinds[these] = these ~ /R/ ? "RST" : these ~ /S/ ? (these ~ /[.]/ ? "SYN, ACK" : "SYN") : \
-        these ~ /F/ ? "FIN" : ""
+    kinds[these] = ""
+    if (these ~ /F/) kinds[these] = "FIN"
+    if (these ~ /S/) kinds[these] = these ~ /[.]/ ? "SYN, ACK" : "SYN"
+    if (these ~ /R/) kinds[these] = "RST"
+    return kinds[these]
 }
-# "-i any" records a packet on each interface that it passes. Is the line another view of one that is there?
-# Equal IP ids tell so if the ids of that end do change. Without: a SYN comes again after 1 s at the earliest,
-# and after that, packets to which nothing was said in between.
+# "-i any" records a packet on each interface that it passes. Is the line another view of one that
+# is there? Equal IP ids tell so if the ids of that end do change. Without: a SYN comes again
+# after 1 s at the earliest, and after that, packets to which nothing was said in between.
 function is_copy(    e, other, now, before, unanswered) {
     e = substr($5, 1, 1)
     other = e == ">" ? "<" : ">"

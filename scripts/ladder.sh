@@ -1,20 +1,23 @@
 #!/bin/sh
-# Draws each TCP conversation of a recording as a ladder: client left, server right, a line a packet,
-# each end's state in RFC 9293's words, and a verdict: who ended it, how, and who keeps TIME-WAIT.
+# Draws each TCP conversation of a recording as a ladder: client left, server right, a line a
+# packet, each end's state in RFC 9293's words, and a verdict: who ended it, how, and who keeps
+# TIME-WAIT.
 # usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE... [-- FILTER]
-#   FILE       what tcpdump recorded (-w) or printed (with whatever options, other text around it), or -,
-#              which is standard input: tcpdump -nn 'port 8081' | scripts/ladder.sh -
-#   FILE.log   lines of the samples' programs, drawn as calls beside the packets; for X.pcap those in
-#              X.server.log, X.client.log and X.sampleN.*.log are found without being named
-#   FILTER     what of the recordings is drawn: scripts/ladder.sh big.pcap -- port 8081 and host 192.0.2.1
+#   FILE       what tcpdump recorded (-w) or printed (with whatever options, other text around
+#              it), or -, which is standard input: tcpdump -nn 'port 8081' | scripts/ladder.sh -
+#   FILE.log   lines of the samples' programs, drawn as calls beside the packets; for X.pcap those
+#              in X.server.log, X.client.log and X.sampleN.*.log are found without being named
+#   FILTER     what of the recordings is drawn: scripts/ladder.sh big.pcap -- port 8081 and host
+#              192.0.2.1
 #   --no-time  leave out what differs from run to run: times, the client's port, calls
 #   --mermaid  a Mermaid sequenceDiagram for a Markdown page instead
 #   --verdict  only a line a conversation: HH:MM:SS.ffffff CLIENT > SERVER: VERDICT
-# Exit status: 1 if a FILE is no whole recording of TCP, 2 usage, and with --verdict 3 if a conversation
-# lacks its beginning or end. LC_ALL=C draws in ASCII; $AWK, else mawk, else awk, does the work:
-# tcpdump decodes (text.awk, if it has done so) | packets.awk finds the conversations | sort brings them
-# together | ladder.awk collects, states.awk infers, draw.awk draws. Data of at most 8 bytes is shown as
-# text, but not of recordings of more than 1 MB: tcpdump -x would take three quarters of its time.
+# Exit status: 1 if a FILE is no whole recording of TCP, 2 usage, and with --verdict 3 if a
+# conversation lacks its beginning or end. LC_ALL=C draws in ASCII; $AWK, else mawk, else awk,
+# does the work: tcpdump decodes (text.awk, if it has done so) | packets.awk finds the
+# conversations | sort brings them together | ladder.awk collects, states.awk infers, draw.awk
+# draws. Data of at most 8 bytes is shown as text, but not of recordings of more than 1 MB:
+# tcpdump -x would take three quarters of its time.
 set -eu
 usage='usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE... [-- FILTER]'
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -41,7 +44,9 @@ first_bytes() { dd bs=1 count=4 2>/dev/null | od -An -b | sed 's/ *$//; s/  */\\
 # Is that how a recording begins? pcap in either byte order, with micro- or nanoseconds, and pcapng
 is_recording() {
     case $1 in
-    '\324\303\262\241' | '\241\262\303\324' | '\115\074\262\241' | '\241\262\074\115' | '\012\015\015\012') ;;
+    '\324\303\262\241' | '\241\262\303\324') ;;
+    '\115\074\262\241' | '\241\262\074\115') ;;
+    '\012\015\015\012') ;;
     *) return 1 ;;
     esac
 }
@@ -110,8 +115,8 @@ print_logs() {
         grep -ahsE "$programs" -- "$log" || :
     done
 }
-# Draws what comes from stdin, of which the first bytes are BEGINNING; FILE is its name. Prints the logs with
-# calls of it to descriptor 3.
+# Draws what comes from stdin, of which the first bytes are BEGINNING; FILE is its name. Prints
+# the logs with calls of it to descriptor 3.
 draw() {
     file=$1
     beginning=$2
@@ -121,14 +126,17 @@ draw() {
         [ "$file" = - ] || print_logs "$file"
         echo 'log: ' # no more
         if is_recording "$beginning"; then
-            tcpdump -nn -tt -S ${hex:+-x} -r - ${filter:+"$filter"} 2>&1 # packets.awk passes on what it complains of
+            # packets.awk passes on what it complains of
+            tcpdump -nn -tt -S ${hex:+-x} -r - ${filter:+"$filter"} 2>&1
         elif [ -n "$filter" ]; then
             echo 'text: unfiltered'
         else
             "$awk" -f "$here/text.awk"
         fi
-    } | "$awk" -v with_hex="$hex" -v filter="$filter" -f "$here/packets.awk" | sort -s -k1,1n -k2,2n |
-        file=$file "$awk" -v art="$art" -v times="$times" -v mermaid="$mermaid" -v only_verdict="$verdict" \
+    } | "$awk" -v with_hex="$hex" -v filter="$filter" -f "$here/packets.awk" |
+        sort -s -k1,1n -k2,2n |
+        file=$file "$awk" -v art="$art" -v times="$times" -v mermaid="$mermaid" \
+            -v only_verdict="$verdict" \
             -f "$here/ladder.awk" -f "$here/states.awk" -f "$here/draw.awk"
 }
 # Why FILE cannot be read, with the way out; nothing if it can.
@@ -184,7 +192,7 @@ while IFS= read -r log; do
     *"$newline$log$newline"*) ;;
     *)
         [ -z "$log" ] || {
-            say "$log: its calls are of no conversation here (name the recording that it belongs to)"
+            say "$log: its calls are of no conversation here (name the recording of them)"
             result=1
         }
         ;;

@@ -1,20 +1,25 @@
-# First step of ladder.sh: finds the conversations. Reads the lines of the samples' programs, each file's after
-# a line "log: FILE", then what "tcpdump -nn -tt -S -r" prints, with its stderr and perhaps with -x, or what
-# text.awk makes of text. Writes a line for each conversation, packet and call, and one for the end:
+# First step of ladder.sh: finds the conversations. Reads the lines of the samples' programs, each
+# file's after a line "log: FILE", then what "tcpdump -nn -tt -S -r" prints, with its stderr and
+# perhaps with -x, or what text.awk makes of text. Writes a line for each conversation, packet and
+# call, and one for the end:
 #   ID 0     begin TIME CLIENT SERVER               ends are ADDRESS.PORT
 #   ID WHEN  TIME MARK >[FLAGS],SEQ,ACK,LENGTH,SACK ["DATA"|(challenge)]
-#            TIME is = if it is WHEN; < if the packet is from the server; what is not there is empty; SACK is the right edge of the right-most block. MARK tells
-#            copies of one packet from two packets: #NUMBER its IP id, else what "-i any" says, else -
+#            TIME is = if it is WHEN; < if the packet is from the server; what is not there is
+#            empty; SACK is the right edge of the right-most block. MARK tells copies of one
+#            packet from two packets: #NUMBER its IP id, else what "-i any" says, else -
 #   ID WHEN  client|server CALL                     what a program of the samples did
 #   ID 0     used FILE                              a log with calls of a conversation
-#   ID 0     clock local|untimed                    what the times of a text are, if not seconds since 1970
-#   ID 0     end [COMPLAINT]                        what is wrong with the recording, and the way out
-# ID counts conversations. "sort -s -k1,1n -k2,2n" brings together what belongs together: WHEN is TIME, but a
-# packet's is never before its predecessor's, for a clock may go back.
+#   ID 0     clock local|untimed                    what the times of a text are, if not seconds
+#            since 1970
+#   ID 0     end [COMPLAINT]                        what is wrong with the recording, and the way
+#            out
+# ID counts conversations. "sort -s -k1,1n -k2,2n" brings together what belongs together: WHEN is
+# TIME, but a packet's is never before its predecessor's, for a clock may go back.
 #
-# Of each pair "FROM > TO": id, negative if FROM is the server. Of each of these signed ids: isn, what the SYN of
-# that end bears; stray, what it was acknowledged with instead. Of each conversation: older, the signed id that
-# the opening end had before; awaited, as long as no answer has come.
+# Of each pair "FROM > TO": id, negative if FROM is the server. Of each of these signed ids: isn,
+# what the SYN of that end bears; stray, what it was acknowledged with instead. Of each
+# conversation: older, the signed id that the opening end had before; awaited, as long as no
+# answer has come.
 BEGIN {
     OFMT = CONVFMT = "%.6f"
     WRAP = 4294967296           # TCP's numbers go round at 2^32
@@ -23,7 +28,8 @@ BEGIN {
     MAX_CALL = 27               # characters of a call that fit beside the ladder
     latest = 0
     for (i = 32; i < 127; i++) char[sprintf("%02x", i)] = sprintf("%c", i)
-    # Words of link types and tunnels that may stand before the addresses; anything else is somebody's text.
+    # Words of link types and tunnels that may stand before the addresses; anything else is
+    # somebody's text.
     number = "[0-9]+"
     address = "[0-9a-fA-F.:%a-z]+"
     known_words = "^([^ ]+ +(In|Out|P|B|M) +" \
@@ -87,8 +93,8 @@ END {
 }
 
 # ---- tcpdump's lines
-# Takes "IP FROM > TO: Flags [P.], seq 1:5, ack 1, win 512, ...". This is where the time goes, if a recording is
-# large: so nothing is done twice here, and only what every packet needs.
+# Takes "IP FROM > TO: Flags [P.], seq 1:5, ack 1, win 512, ...". This is where the time goes, if
+# a recording is large: so nothing is done twice here, and only what every packet needs.
 function take_line(text,    colon, pair, known_pair, signed) {
     colon = index(text, ": Flags [")
     if (!colon) {
@@ -117,7 +123,7 @@ function take_line(text,    colon, pair, known_pair, signed) {
     mark = cooked ? "#cooked" : "-"
     if (marks && head in mark_of) mark = mark_of[head]
     if (with_hex) hold()
-    else print current, latest, (now == latest ? "=" : now), mark, way flags seq "," ack "," len "," sack remark
+    else print current, latest, (now == latest ? "=" : now), mark, shape() remark
     remark = ""
 }
 # Of "[P.], seq 1:5, ack 1, ...".
@@ -140,8 +146,8 @@ function read_numbers(text,    i, colon) {
     if (word[i] == "ack") ack = substr(word[i + 1], 1, length(word[i + 1]) - 1)
     opens = ack == "" && index(flags, "S")
 }
-# Another SYN begins another conversation, unless it is a repeated one, or the peer opens as well, or the
-# SYN, ACK was recorded before its SYN.
+# Another SYN begins another conversation, unless it is a repeated one, or the peer opens as well,
+# or the SYN, ACK was recorded before its SYN.
 function is_another(signed) {
     if (signed in isn) return isn[signed] != seq
     if (signed in acknowledges) return acknowledges[signed] != (seq + 1) % WRAP
@@ -165,8 +171,8 @@ function begin(pair,    end, reverse, from_client, signed) {
     write_calls("server " ends)
     return signed
 }
-# The first packets after a SYN answer it, or they are of the older conversation of the same ends, whose end
-# answers with an ACK (RFC 9293, 3.10.7.4) and is answered with a RST.
+# The first packets after a SYN answer it, or they are of the older conversation of the same ends,
+# whose end answers with an ACK (RFC 9293, 3.10.7.4) and is answered with a RST.
 function answer_or_older(signed,    opener) {
     opener = -signed
     if (opener in isn && (opener < 0 ? -opener : opener) in older && !index(flags, "S")) {
@@ -175,16 +181,19 @@ function answer_or_older(signed,    opener) {
             remark = " (challenge)"
             return older_of(signed)
         }
-    } else if (signed in isn && index(flags, "R") && signed in stray && stray[signed] == seq) return older_of(signed)
+    } else if (signed in isn && index(flags, "R")) {
+        if (signed in stray && stray[signed] == seq) return older_of(signed)
+    }
     delete awaited[signed < 0 ? -signed : signed]
     return signed
 }
 # The older conversation, with the sign of the end that sent this packet.
 function older_of(signed,    before) {
-    before = older[signed < 0 ? -signed : signed] # as its sign was for the end that opened the newer one
+    before = older[signed < 0 ? -signed : signed] # signed for the end that opened the newer one
     return signed in isn ? before : -before
 }
-# "FROM > TO" of a line's words up to the ports, "" if they tell of no TCP packet. Remembers what -i any says.
+# "FROM > TO" of a line's words up to the ports, "" if they tell of no TCP packet. Remembers what
+# -i any says.
 function find_pair(head,    word, n, rest, outer) {
     if (head in pair_of) return pair_of[head]
     n = split(head, word, " ")
@@ -212,10 +221,13 @@ function port(end) {
     sub(/.*[.]/, "", end)
     return end + 0
 }
+function shape() {
+    return way flags seq "," ack "," len "," sack
+}
 # With -x the packet's bytes are still to come.
 function hold() {
     held = current " " latest " " (now == latest ? "=" : now)
-    held_shape = way flags seq "," ack "," len "," sack
+    held_shape = shape()
     held_remark = remark
 }
 function write_held() { # with its data, if that is short, whole and printable
@@ -255,7 +267,8 @@ function right_edge(text,    blocks, n, block, i, edge, far, farthest) { # of "s
 }
 
 # ---- calls
-# A program names its connection when it accepts or connects; its lines from there on are about that one.
+# A program names its connection when it accepts or connects; its lines from there on are about
+# that one.
 function take_call(    text, time, line) {
     if (seen[$0]++) return # a log that is found may be named as well
     if ($3 == "listen") {
@@ -281,8 +294,9 @@ function dotted(end) {
     gsub(/[][]/, "", end)
     return end
 }
-# Logs have local time: only the quarter of the hour is the same in every zone. Calls that do not follow the
-# conversation's beginning, nor precede it by less than 1 s, are of an older connection from this port.
+# Logs have local time: only the quarter of the hour is the same in every zone. Calls that do not
+# follow the conversation's beginning, nor precede it by less than 1 s, are of an older connection
+# from this port.
 function write_calls(key,    i, late) {
     for (i = 1; i <= calls[key]; i++) {
         late = (call_time[key, i] - now % 900 + 1350) % 900 - 450
@@ -292,20 +306,19 @@ function write_calls(key,    i, late) {
     }
 }
 function complaint() {
-    if (message ~ /^unknown file/) return " not a recording (tcpdump -w and scripts/capture.sh write some)"
-    if (message ~ /file header bytes, only got 0$/) return " empty file (scripts/capture.sh records one)"
+    if (message ~ /^unknown file/) return " not a recording (scripts/capture.sh writes some)"
     if (message ~ /filter expression/) return " FILTER: " message " (man pcap-filter)"
     if (message ~ /^truncated/) return " " message " (stop the recorder before its file is read)"
     if (message) return " " message " (tcpdump -r says so)"
-    if (cut) return " " cut " TCP packet" s(cut) " cut too short by the snap length (tcpdump -s 128 or more)"
-    if (undecoded) return " " undecoded " packet" s(undecoded) " that tcpdump cannot decode: bad-len 0 (tcpdump -r)"
+    if (cut) return " " packets(cut, "TCP ") " cut too short by the snap length (tcpdump -s 128)"
+    if (undecoded) return " " packets(undecoded) " that tcpdump cannot decode: bad-len 0 (-r)"
     if (conversations) return ""
-    if (text_is == "unfiltered") return " FILTER needs a recording, this is none (grep chooses lines of text)"
+    if (text_is == "unfiltered") return " FILTER needs a recording (grep chooses lines of text)"
     if (text_is == "empty") return " empty file (scripts/capture.sh records one)"
-    if (text_is == "none") return " neither a recording nor text that tcpdump printed (scripts/capture.sh records)"
-    if (filter != "") return " no TCP in it that FILTER chooses (tcpdump -r FILE shows what there is)"
+    if (text_is == "none") return " neither a recording nor text of tcpdump (capture.sh records)"
+    if (filter != "") return " no TCP in it that FILTER chooses (tcpdump -r shows what there is)"
     return (lines ? " no TCP" : " no packets") " in it (scripts/capture.sh records some)"
 }
-function s(count) {
-    return count == 1 ? "" : "s"
+function packets(count, kind) {
+    return count " " kind "packet" (count == 1 ? "" : "s")
 }

@@ -1,19 +1,23 @@
-# Judges a conversation that ladder.awk has collected, and plays it: which state each end is in after each item.
-# It knows all packets before it begins; so whether one has reached its receiver is told by what came later.
+# Judges a conversation that ladder.awk has collected, and plays it: which state each end is in
+# after each item. It knows all packets before it begins; so whether one has reached its receiver
+# is told by what came later.
 #
-# What comes out, of item i: note[i], words for its row; shown["C", i] and shown["S", i], a state that begins
-# there; lost[i], if it never reached its receiver. Of the conversation: state[END], and for the verdict
+# What comes out, of item i: note[i], words for its row; shown["C", i] and shown["S", i], a state
+# that begins there; lost[i], if it never reached its receiver. Of the conversation: state[END],
+# and for the verdict
 #   whole      its SYN is there
-#   first      item: the RST that decided, 0 if none; fate, what became of it: believed, crossed, lost, ignored
+#   first      item: the RST that decided, 0 if none; fate, what became of it: believed, crossed,
+#              lost, ignored
 #   meant      the state in which its receiver was
-#   answer     item: the RST that met what was still sent: after a RST that was not believed, what its receiver
-#              sent; after one that its sender's TCP has not sent, what that went on to send
+#   answer     item: the RST that met what was still sent: after a RST that was not believed, what
+#              its receiver sent; after one that its sender's TCP has not sent, what that went on
+#              to send
 #   met        item: what that was
 #   both       the receiver of the first sent a RST as well
 #   forged[END]  "" or what became of a RST in END's name that its TCP has not sent
 BEGIN {
-    IN_FLIGHT = 0.2  # seconds: a packet that was sent later than that after a RST did not merely cross it
-    SWAPPED = 0.001  # seconds: lo may record two packets of one end in the wrong order, as near as this
+    IN_FLIGHT = 0.2  # seconds: a packet that was sent later after a RST did not merely cross it
+    SWAPPED = 0.001  # seconds: as near as this, lo may record two packets in the wrong order
     # RFC 9293, figure 5, from the first FIN on; ? if no beginning was recorded
     sends_fin["?"] = "FIN-WAIT-1"
     sends_fin["SYN-RECEIVED"] = "FIN-WAIT-1"
@@ -71,17 +75,21 @@ function play_syn_ack(i, me, peer) {
     if (state[peer] ~ /^SYN|^[?]/ && syn_ack_came(i, peer)) state[peer] = "ESTABLISHED"
     if (state[me] ~ /silent|[?]|CLOSED/) state[me] = "SYN-RECEIVED"
 }
-# Not if the SYN comes again; nor if it did before, until the end itself shows that it has a connection.
+# Not if the SYN comes again; nor if it did before, until the end itself shows that it has a
+# connection.
 function syn_ack_came(i, e) {
     if (i < syn_last || syn_missed) return 0
-    return spoke[e] || !syn_ack_met_reset # RFC 9293, 3.10.7.1: that RST says that it knows no connection
+    return spoke[e] || !syn_ack_met_reset # a RST of an end without that connection: 3.10.7.1
 }
 
 # ---- data, ACK, FIN
 function play_rest(i, me, peer) {
-    if (state[peer] == "SYN-SENT" && i < syn_ack_last[me] || state[peer] == "SYN-SENT" && ack[i] != isn[peer] + 1) {
-        if (ack[i] == isn[peer] + 1) note[i] = " ignored" # RFC 9293, 3.10.7.3
-        else older[me] = 1 # it knows an older connection
+    if (state[peer] == "SYN-SENT" && ack[i] != isn[peer] + 1) {
+        older[me] = 1 # it knows an older connection
+        return
+    }
+    if (state[peer] == "SYN-SENT" && i < syn_ack_last[me]) {
+        note[i] = " ignored" # RFC 9293, 3.10.7.3
         return
     }
     open_up(i, me, peer)
@@ -92,12 +100,15 @@ function play_rest(i, me, peer) {
 function open_up(i, me, peer) {
     if (state[me] == "SYN-SENT") {
         state[me] = "ESTABLISHED"
-        if (state[peer] == "silent" && spoke[peer] && !syn_ack_first[peer]) state[peer] = "ESTABLISHED"
+        if (state[peer] == "silent" && spoke[peer] && !syn_ack_first[peer])
+            state[peer] = "ESTABLISHED"
     }
     if (state[me] == "silent" && spoke[peer]) state[me] = "ESTABLISHED"
-    if (state[me] == "SYN-RECEIVED" && (size[i] || kind[i] == "FIN" || ack_missed)) state[me] = "ESTABLISHED"
+    if (state[me] == "SYN-RECEIVED" && (size[i] || kind[i] == "FIN" || ack_missed))
+        state[me] = "ESTABLISHED"
     if (state[me] == "?" && size[i]) state[me] = state[peer] = "ESTABLISHED"
-    if (state[peer] == "SYN-RECEIVED" && i > syn_ack_last[peer] && !ack_missed) state[peer] = "ESTABLISHED"
+    if (state[peer] == "SYN-RECEIVED" && i > syn_ack_last[peer] && !ack_missed)
+        state[peer] = "ESTABLISHED"
     if (state[peer] == "SYN-SENT") state[peer] = "ESTABLISHED"
 }
 # A FIN that comes again has not been acknowledged yet, whatever was sent.
@@ -152,31 +163,41 @@ function forget_what_follows(    e) {
         last_ack[e] = last_end[e] = ""
     }
 }
-# Was the RST sent by the TCP of the end whose address it bears? An abort has seq = SND.NXT, and ends it.
-function is_own(i,    silence) {
+# Was the RST sent by the TCP of the end whose address it bears? An abort has seq = SND.NXT, and
+# ends it.
+function is_own(i,    goes_on_for) {
     if (!sender_until[i]) return 1
     if (sender_opens[i]) return 0
-    silence = at[sender_until[i]] - at[i]
-    if (sender_acks[i] != "" && peer_end[i] != "" && sender_acks[i] > peer_end[i]) return 0 # of what came later
-    if (sender_ends[i] != "" && sender_ends[i] > seq[i] && (flags[i] ~ /[.]/ || silence > SWAPPED)) return 0
-    if (sender_acks[i] != "" && own_ack[i] != "" && sender_acks[i] > own_ack[i] && silence > SWAPPED) return 0
-    return silence < IN_FLIGHT
+    goes_on_for = at[sender_until[i]] - at[i]
+    if (is_past(sender_acks[i], peer_end[i])) return 0 # it acknowledges what came after the RST
+    if (is_past(sender_ends[i], seq[i]) && flags[i] ~ /[.]/) return 0
+    if (goes_on_for > SWAPPED) {
+        if (is_past(sender_ends[i], seq[i])) return 0
+        if (is_past(sender_acks[i], own_ack[i])) return 0
+    }
+    return goes_on_for < IN_FLIGHT
+}
+# Of numbers that may be unknown.
+function is_past(number, limit) {
+    return number != "" && limit != "" && number > limit
 }
 # Has it a number at which its receiver believes it?
 function is_acceptable(i, me, peer) {
-    if (state[peer] == "SYN-SENT") return ack[i] != "" && ack[i] == isn[peer] + 1 # RFC 9293, 3.10.7.3
+    if (state[peer] == "SYN-SENT") return ack[i] != "" && ack[i] == isn[peer] + 1 # 3.10.7.3
     if (pending[peer] || own_end[i] == "" || peer_ack[i] == "") return 1 # who knows
     if (seq[i] == peer_ack[i]) return 1 # 3.10.7.4: RCV.NXT
     if (seq[i] == peer_sack[i]) return 1 # Linux, tcp_validate_incoming(): the right edge of a SACK
-    if (seq[i] == peer_ack[i] - 1 && state[peer] ~ /CLOSE-WAIT|LAST-ACK|CLOSING/) return 1 # tcp_reset_check()
-    return seq[i] > peer_ack[i] && seq[i] <= own_end[i] # what is on its way may not be acknowledged yet
+    if (seq[i] == peer_ack[i] - 1 && state[peer] ~ /CLOSE-WAIT|LAST-ACK|CLOSING/)
+        return 1 # Linux, tcp_reset_check()
+    return seq[i] > peer_ack[i] && seq[i] <= own_end[i] # if what is on its way has come
 }
-# What became of an acceptable RST: its receiver believed or ignored it, or has not had it when it went on.
+# What became of an acceptable RST: its receiver believed or ignored it, or has not had it when it
+# went on.
 function fate_of(i, peer,    next_one) {
     next_one = goes_on[i]
     if (!next_one) return "believed"
     if (state[peer] == "SYN-SENT") return "ignored"
-    if (receiver_acks[i] != "" && own_end[i] != "" && receiver_acks[i] > own_end[i]) return "ignored"
+    if (is_past(receiver_acks[i], own_end[i])) return "ignored"
     if (lacks_data(next_one, i)) return "ignored"
     return at[goes_on_until[i]] - at[i] < IN_FLIGHT ? "crossed" : "lost"
 }

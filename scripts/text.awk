@@ -1,15 +1,18 @@
-# For ladder.sh: makes of what tcpdump printed, with whatever options, what "tcpdump -nn -tt -S" prints of TCP.
-# Understands -e, -v, -x, -X, -A, -t to -ttttt, -S or relative numbers, names or numbers, "-i any", and lines
-# and words around it. Before the words of "-i any", or in their place, stands "#ID In" where -v tells the IP id.
-# A line "text: WORD" tells packets.awk that the text is empty, that it has none of tcpdump's lines, or that its
-# times are local or missing (untimed).
+# For ladder.sh: makes of what tcpdump printed, with whatever options, what "tcpdump -nn -tt -S"
+# prints of TCP. Understands -e, -v, -x, -X, -A, -t to -ttttt, -S or relative numbers, names or
+# numbers, "-i any", and lines and words around it. Before the words of "-i any", or in their
+# place, stands "#ID In" where -v tells the IP id. A line "text: WORD" tells packets.awk that the
+# text is empty, that it has none of tcpdump's lines, or that its times are local or missing
+# (untimed).
 #
-# All lines are read before any is written. Of packet i: time[i], words[i] (what stands before the addresses),
-# from[i], to[i], flags[i], seq[i], last[i], ack[i], sacks[i], size[i].
+# All lines are read before any is written. Of packet i: time[i], words[i] (what stands before the
+# addresses), from[i], to[i], flags[i], seq[i], last[i], ack[i], sacks[i], size[i].
 BEGIN {
     WRAP = 4294967296 # TCP's numbers go round at 2^32
     CLOCK = "[0-9][0-9]:[0-9][0-9]:[0-9][0-9][.][0-9]+"
+    MAC = "[^ ]+( [(][^()]*[)])?" # of -e, without -n with the name of its maker
     DAY = 86400
+    DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] "
     DIRECTION = "(In|Out|P|B|M)"
 }
 { sub(/\r$/, "") }
@@ -83,9 +86,9 @@ function plain_words(text,    id) {
     sub(/^[ \t]+/, "", text)
     if (match(text, /, id [0-9]+,/)) id = substr(text, RSTART + 5, RLENGTH - 6)
     gsub(/[(](tos|class|flowlabel|hlim)[^()]*([(][^()]*[)][^()]*)*[)] */, "", text)
-    sub(/^[^ ]+ ([(][^()]*[)] )?> [^ ]+ ?([(][^()]*[)])?, ethertype [^:]*, length [0-9]+: /, "IP ", text)
+    sub("^" MAC " ?> " MAC ", ethertype [^:]*, length [0-9]+: ", "IP ", text)
     sub("^" DIRECTION " ", "- &", text)
-    sub(/(ifindex [0-9]+ )?[^ ]+ ([(][^()]*[)] )?ethertype IPv[46][^:]*, length [0-9]+: /, "IP ", text)
+    sub("(ifindex [0-9]+ )?" MAC " ?ethertype IPv[46][^:]*, length [0-9]+: ", "IP ", text)
     sub(/IP vlan/, "vlan", text)
     sub(/ethertype IPv[46] [(]0x[0-9a-f]+[)], /, "IP ", text)
     if (id != "" && text !~ "^[^ ]+ +" DIRECTION " ") text = "#" id " In " text
@@ -94,12 +97,13 @@ function plain_words(text,    id) {
 }
 
 # ---- times
-# Seconds: since 1970, since midnight, or 0 if the line has no time. Remembers which, and what tells -ttt.
+# Seconds: since 1970, since midnight, or 0 if the line has no time. Remembers which, and what
+# tells -ttt.
 function take_time(text,    seconds, part) {
     if (match(text, CLOCK)) {
         split(substr(text, RSTART, RLENGTH), part, ":")
         seconds = part[1] * 3600 + part[2] * 60 + part[3]
-        if (match(text, /[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] /)) seconds += day(substr(text, RSTART, 10)) * DAY
+        if (match(text, DATE)) seconds += day(substr(text, RSTART, 10)) * DAY
         else if (seconds + midnights < latest - DAY / 2) midnights += DAY
         clock = "time of day"
         seconds += midnights
@@ -114,16 +118,17 @@ function take_time(text,    seconds, part) {
     clock = "since 1970"
     return substr(text, RSTART, RLENGTH) + 0
 }
-# Days from 1970 to the date YYYY-MM-DD: years begin in March, so that a leap day is the last of a year.
-function day(date,    year, month) {
+# Days from 1970 to the date YYYY-MM-DD: years begin in March, so that a leap day is the last of a
+# year.
+function day(date,    year, month, leap_days) {
     year = substr(date, 1, 4) + 0
     month = substr(date, 6, 2) - 3
     if (month < 0) {
         month += 12
         year--
     }
-    return 365 * year + int(year / 4) - int(year / 100) + int(year / 400) + int((153 * month + 2) / 5) + \
-        substr(date, 9, 2) - 719469
+    leap_days = int(year / 4) - int(year / 100) + int(year / 400)
+    return 365 * year + leap_days + int((153 * month + 2) / 5) + substr(date, 9, 2) - 719469
 }
 function time_of(i) {
     if (clock == "") return time_by_stamps(i)
@@ -138,9 +143,9 @@ function time_by_stamps(i) {
 }
 
 # ---- numbers
-# tcpdump prints them as they are in SYNs, in packets without ACK, and all of them with -S; else relative to
-# the latest SYN, ACK of the two ends, or to their first packet with ACK (print-tcp.c). base[FROM, TO] is what
-# it subtracts from FROM's.
+# tcpdump prints them as they are in SYNs, in packets without ACK, and all of them with -S; else
+# relative to the latest SYN, ACK of the two ends, or to their first packet with ACK
+# (print-tcp.c). base[FROM, TO] is what it subtracts from FROM's.
 function find_whether_absolute(    i, votes) {
     for (i = 1; i <= n; i++) {
         if (flags[i] !~ /[.]/) continue
