@@ -63,10 +63,11 @@ for my $n (2, 3) {
         fresh_copy();
         run('make', '-s');
         awake();
-        save("sample$n/server", "#!/bin/sh\necho 'no port' >&2\nexit 1\n");
+        rename "sample$n/client", "sample$n/client.real" or die;
+        save("sample$n/client", "#!/bin/sh\n\"\$0.real\"\necho 'it hurts' >&2\nexit 1\n");
         my ($status, $out, $err) = run('make', 'demo');
-        isnt($status, 0, 'the status');
-        like($err, qr/sample$n server: no port/, 'the reason');
+        isnt($status, 0, 'the status, though there is a recording');
+        like($err, qr/sample$n client: it hurts/, 'the reason');
         is(left_behind(), '', 'nothing is left behind');
     };
 }

@@ -134,7 +134,8 @@ chmod 440 /etc/sudoers.d/sudoer
 umount -l "$etc"
 rmdir "$etc"
 trap - EXIT
-env=$(command -v gnuenv || echo env) # uutils' would stay, and be killed instead of script
+# uutils' env would stay, and be killed instead of script
+env=$(command -v gnuenv || echo env)
 exec setpriv --reuid 4242 --regid 4242 --init-groups "$env" -i TMPDIR="$TMPDIR" HOME=/tmp TERM=dumb \
     LANG=C.UTF-8 PATH="${BIN:+$BIN:}/usr/local/bin:/usr/bin:/bin" \
     script -qec "$*" /dev/null <"$keys"
