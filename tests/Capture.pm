@@ -25,7 +25,7 @@ sub place (@samples) {
     @samples = map { "sample$_" } @samples ? @samples : (1 .. 3);
     my $place = tempdir(CLEANUP => 1, DIR => '/tmp') . "/a clone +('";
     mkdir $place or die "mkdir $place: $!";
-    system('cp', '-R', (map { "$root/$_" } 'scripts', @samples), $place) == 0 or die 'cp';
+    system('cp', '-a', (map { "$root/$_" } 'scripts', @samples), $place) == 0 or die 'cp';
     chdir $place or die "chdir $place: $!";
     return $place;
 }

@@ -13,7 +13,7 @@ my $path = $ENV{PATH};
 # A fresh copy, in which all is built but for one program.
 sub fresh_copy () {
     my $place = place();
-    system('cp', "$root/Makefile", $place) == 0 or die 'cp';
+    system('cp', '-a', "$root/Makefile", $place) == 0 or die 'cp';
     run('make', '-s');
     unlink 'sample2/client';
     return;
