@@ -361,6 +361,7 @@ print_packets() { # TCPDUMP-OPTION...
 {
     deaf
     capture | copy | print_packets "$@"
+    [ -e "/proc/$$" ] || rm -rf -- "$work" # this script was killed, and cannot
 } 3<"$work/stop" 7<&- 9>&- &
 recorder=$!
 

@@ -4,7 +4,7 @@
 # usage: scripts/demo.sh [--in-lab]
 #   --in-lab  this is the private network already
 set -u
-cd -- "$(dirname -- "$0")/.." || exit 1
+CDPATH='' cd -- "$(dirname -- "$0")/.." || exit 1
 
 record() { # SAMPLE
     scripts/capture.sh --run "$1" >/dev/null
