@@ -32,7 +32,8 @@ rules=''
 if [ "${1-}" = --lose-rst ]; then
     shift
     command -v nft >/dev/null || fail 'nft: not found (sudo apt-get install nftables)'
-    ports=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && printf '%s, ' sample[1-9] | sed 's/sample/808/g')
+    ports=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && printf '%s, ' sample[1-9])
+    ports=$(printf %s "$ports" | sed 's/sample/808/g')
     # tcpdump's tap comes before this hook: the recording shows the RST that the peer never gets.
     rules="add table inet lab
         add chain inet lab in { type filter hook input priority 0; policy accept; }
