@@ -208,6 +208,8 @@ subtest 'a long transfer is folded' => sub {
     my $drawn = ladder(0, written("$short{OPEN} $bulk >FA <FA >A"));
     like($drawn, qr/⋮ +│ 994 packets, 1988 bytes +│\n/, 'a row says how many packets and bytes');
     is($drawn =~ tr/\n//, 16, 'the rest are few rows');
+    my $short = join ' ', ('<PA:ABCD', '>A') x 8;
+    unlike(ladder(0, written("$short{OPEN} $short")), qr/ packets, /, 'what fits a screen is not');
 };
 subtest 'conversations of one file have one clock' => sub {
     my $file = written("$short{OPEN} >RA >S,5000,0~60 <SA,7000,5001 >RA,5001,7001");
@@ -257,6 +259,8 @@ subtest '--verdict is a line a conversation: its time, its ends, the verdict' =>
             '0 if all are whole');
     local $ENV{TZ} = 'XYZ-05:30';
     like(ladder(0, '--verdict', $sample1), qr/^02:54:11\.396569 /, 'the time is local');
+    $ENV{TZ} = 'XYZ+05:30';
+    like(ladder(0, '--verdict', $sample1), qr/^15:54:11\.396569 /, 'also west of Greenwich');
     like(ladder(3, '--verdict', written($_), $sample1), qr/missing.*\n.* after 11 /,
         '3 if one is not whole')
         for $short{DATA}, '>PA:AB >RA';
