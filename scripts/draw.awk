@@ -69,7 +69,7 @@ function what_met_it() {
     return ", " kind_or_data(met) (answer ? " met RST." : ".")
 }
 function kind_or_data(i) {
-    if (kind[i] != "") return kind[i]
+    if (kind[i] != "" && kind[i] != "fold") return kind[i]
     return size[i] ? "data" : "ACK"
 }
 function resetter() {
@@ -132,6 +132,12 @@ function draw(    i, run) {
     for (i = 1; i <= n; i++) {
         if (kind[i] == "call" && !times) continue
         if (is_plain(i)) run_of[++run] = i
+        else if (kind[i] == "fold") {
+            draw_run(run)
+            run = 0
+            latest = at[i]
+            draw_fold(data[i], size[i], shown["C", i], shown["S", i])
+        }
         else {
             draw_run(run)
             run = 0
@@ -150,34 +156,37 @@ function is_plain(i) {
 function draw_run(run,    i) {
     for (i = 1; i <= run; i++) {
         if (run > MOST && i == FEW + 1) {
-            fold(FEW + 1, run - FEW)
+            fold_rows(FEW + 1, run - FEW)
             i = run - FEW + 1
         }
         draw_item(run_of[i])
     }
 }
-function fold(one, last,    i, bytes, again, text, left) {
-    bytes = again = 0
-    for (i = one; i <= last; i++) {
-        bytes += size[run_of[i]]
-        if (note[run_of[i]] != "") again++
-    }
+function fold_rows(one, last,    i, bytes) {
+    bytes = 0
+    for (i = one; i <= last; i++) bytes += size[run_of[i]]
     latest = at[run_of[last]]
-    text = (last - one + 1) " packets"
-    again = again ? again " again" : ""
+    draw_fold(last - one + 1, bytes, "", "")
+}
+function draw_fold(count, bytes, left, right,    text, before) {
+    text = count " packets, " bytes " bytes"
     if (mermaid) {
-        print "    Note over C,S: " text ", " bytes " bytes" (again == "" ? "" : ", " again)
+        print "    Note over C,S: " text
+        draw_mermaid_states(left, right)
         return
     }
-    if (length(text ", " bytes " bytes") <= BETWEEN) text = text ", " bytes " bytes"
-    else again = bytes " bytes" (again == "" ? "" : ", " again)
-    left = int((BETWEEN - length(text)) / 2)
-    print beside(DOTS) V blanks[left] text blanks[BETWEEN - left - length(text)] V \
-        (again == "" ? "" : "  " again)
+    if (length(text) > BETWEEN) {
+        text = count " packets"
+        right = bytes " bytes" (right == "" ? "" : ", " right)
+    }
+    before = int((BETWEEN - length(text)) / 2)
+    text = V blanks[before] text blanks[BETWEEN - before - length(text)] V
+    print beside(DOTS, left) text (right == "" ? "" : "  " right)
 }
-# What stands left of the bars in a row that has DOTS, one column wide, there.
-function beside(dots) {
-    return times ? "   " dots blanks[6 + LEFT] : dots blanks[LEFT - 1]
+# What stands left of the bars in a row that has DOTS, one column wide, in place of its time.
+function beside(dots, left) {
+    if (times) return "   " dots blanks[6] left blanks[LEFT - length(left)]
+    return dots " " left blanks[LEFT - 2 - length(left)]
 }
 function draw_item(i,    text, gap) {
     if (kind[i] == "call") text = data[i]
@@ -209,7 +218,7 @@ function draw_row(i, text, gap,    left, right, rungs, room) {
     if (n <= LONGEST) rows = rows "\n" text
 }
 function gap_row(gap) {
-    return beside(DOTS) V blanks[10] gap blanks[16 - length(gap)] V
+    return beside(DOTS, "") V blanks[10] gap blanks[16 - length(gap)] V
 }
 function time_of(seconds) {
     return substr(sprintf("%.6f", seconds - zero), 1, 8) "  "
@@ -235,8 +244,11 @@ function draw_mermaid(i, text, gap,    arrow) {
     arrow = lost[i] ? "-x" : "->>"
     if (kind[i] == "call") print "    Note " (from[i] == "C" ? "left of C: " : "right of S: ") text
     else print "    " (from[i] == "C" ? "C" arrow "S: " : "S" arrow "C: ") text
-    if (shown["C", i] != "") print "    Note left of C: " shown["C", i]
-    if (shown["S", i] != "") print "    Note right of S: " shown["S", i]
+    draw_mermaid_states(shown["C", i], shown["S", i])
+}
+function draw_mermaid_states(left, right) {
+    if (left != "") print "    Note left of C: " left
+    if (right != "") print "    Note right of S: " right
 }
 function as_mermaid(text) {
     gsub(/;/, "\001", text)

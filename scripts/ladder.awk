@@ -7,8 +7,10 @@
 # The ends are "C" and "S". Of the conversation:
 #   client, server  its ends as tcpdump writes them; itself: they are one
 #   n               items, each a packet or a call of a program:
-#   kind[i]         SYN, "SYN, ACK", FIN, RST, "" (data or an ACK), REPLAY (see take_syn()), or call
-#   from[i]         the end that sent or called; to(i) is the other
+#   kind[i]         SYN, "SYN, ACK", FIN, RST, "" (data or an ACK), REPLAY (see take_syn()), call,
+#                   or fold (data[i] packets with size[i] bytes; the last numbers that an end sent
+#                   and acknowledged in it are folded_end[END, i] and folded_ack[END, i])
+#   from[i]         the end that sent or called
 #   at[i]           its time in seconds; flags[i], size[i] (bytes of data) and data[i] are tcpdump's
 #   seq[i], end[i]  first number, and the one after the last; ack[i]: "" if there is none. They go
 #                   on after 2^32, so that they can be compared; near[END] is a number of END's
@@ -42,9 +44,15 @@ BEGIN {
     status = 1
 }
 $3 == "=" || $3 ~ /^[0-9]/ {
-    line[++lines] = $0
-    line_time[lines] = $3 == "=" ? $2 : $3
+    time = $3 == "=" ? $2 : $3
     if ($4 != "-") marked = 1
+    run = is_data_or_ack() && (!lines || time - line_time[lines] < GAP) ? run + 1 : 0
+    if (run > MOST) {
+        fold()
+        next
+    }
+    line[++lines] = $0
+    line_time[lines] = time
     if (lines <= LONGEST && !marked) add_to_shape()
     next
 }
@@ -62,7 +70,7 @@ $3 == "begin" {
     start = word[4]
     client = word[5]
     server = word[6]
-    lines = marked = 0
+    lines = marked = run = 0
     shape = client_base = server_base = ""
     next
 }
@@ -91,6 +99,7 @@ function tell(    i, may_recall) {
     for (i = 1; i <= lines; i++) {
         $0 = line[i]
         if ($3 == "client" || $3 == "server") take_call()
+        else if ($3 == "fold") take_fold(i)
         else take_packet()
     }
     play()
@@ -102,6 +111,59 @@ function tell(    i, may_recall) {
         verdict_of[shape] = verdict()
         rows_of[shape] = rows
     }
+}
+# Long runs of data and ACKs are folded as they come, so that a long transfer takes neither memory
+# nor time: of a run, the first and the last few lines are kept, and one in between that stands for
+# the rest; of that line f: fold_count[f], fold_bytes[f], and for each WAY fold_from[WAY f],
+# fold_end[WAY f] (numbers sent, the first and the one after the last) and fold_ack[WAY f].
+function is_data_or_ack() {
+    return $4 == "-" && $5 ~ /^.\[P?[.]\]/
+}
+function fold(    f, i) {
+    if (run == MOST + 1) begin_fold()
+    f = lines - FEW
+    absorb(f, line[f + 1], line_time[f + 1])
+    for (i = f + 1; i < lines; i++) {
+        line[i] = line[i + 1]
+        line_time[i] = line_time[i + 1]
+    }
+    line[lines] = $0
+    line_time[lines] = time
+}
+function begin_fold(    f, i, last) {
+    marked = 1 # it has no shape
+    f = lines - MOST + FEW + 1
+    last = lines - FEW
+    fold_count[f] = fold_bytes[f] = 0
+    fold_end[">" f] = fold_end["<" f] = fold_ack[">" f] = fold_ack["<" f] = ""
+    for (i = f; i <= last; i++) absorb(f, line[i], line_time[i])
+    line[f] = "- - fold"
+    for (i = 1; i <= FEW; i++) {
+        line[f + i] = line[last + i]
+        line_time[f + i] = line_time[last + i]
+    }
+    lines = f + FEW
+}
+function absorb(f, text, last_time,    word, part, way) {
+    split(text, word, " ")
+    split(word[5], part, ",")
+    way = substr(word[5], 1, 1) f
+    fold_count[f]++
+    fold_bytes[f] += part[4]
+    line_time[f] = last_time
+    if (part[2] != "") {
+        if (fold_end[way] == "") fold_from[way] = fold_end[way] = part[2]
+        fold_end[way] = later(fold_end[way], part[2] + part[4])
+    }
+    if (fold_ack[way] == "") fold_acked_from[way] = fold_ack[way] = part[3]
+    fold_ack[way] = later(fold_ack[way], part[3])
+}
+# The later of two numbers; the first one goes on after 2^32.
+function later(number, other,    away) {
+    away = (other - number) % WRAP
+    if (away > WRAP / 2) away -= WRAP
+    if (away < -WRAP / 2) away += WRAP
+    return away > 0 ? number + away : number
 }
 # The shape of a conversation: all that its packets say, numbers relative to the first that was
 # seen of their end.
@@ -148,6 +210,36 @@ function take_call() {
     from[n] = end_of[$3]
     at[n] = $2
     data[n] = substr($0, index($0, $3) + 7)
+}
+function take_fold(f) {
+    n++
+    kind[n] = "fold"
+    at[n] = line_time[f]
+    packets += fold_count[f]
+    size[n] = fold_bytes[f]
+    data[n] = fold_count[f]
+    note[n] = ""
+    folded_end["C", n] = folded_end["S", n] = folded_ack["C", n] = folded_ack["S", n] = ""
+    take_folded_end(f, ">")
+    take_folded_end(f, "<")
+    take_folded_ack(f, ">")
+    take_folded_ack(f, "<")
+}
+function take_folded_end(f, way,    e) {
+    e = end_of[way]
+    if (fold_end[way f] == "") return
+    folded_end[e, n] = whole_number(e, fold_from[way f]) + fold_end[way f] - fold_from[way f]
+    if (sent_to[e] == "" || folded_end[e, n] > sent_to[e]) sent_to[e] = near[e] = folded_end[e, n]
+}
+function take_folded_ack(f, way,    e, peer) {
+    e = end_of[way]
+    peer = peer_of[e]
+    if (fold_ack[way f] == "") return
+    ack[n] = whole_number(peer, fold_acked_from[way f]) + fold_ack[way f] - fold_acked_from[way f]
+    folded_ack[e, n] = ack[n]
+    if (ack[n] > near[peer]) near[peer] = ack[n]
+    sack[n] = ""
+    take_ack(e, peer)
 }
 function take_packet(    part, e, peer) {
     if ($4 != "-" && is_copy()) {

@@ -269,7 +269,7 @@ function right_edge(text,    blocks, n, block, i, edge, far, farthest) { # of "s
 # ---- calls
 # A program names its connection when it accepts or connects; its lines from there on are about
 # that one.
-function take_call(    text, time, line) {
+function take_call(    text, time) {
     if (seen[$0]++) return # a log that is found may be named as well
     if ($3 == "listen") {
         listener = dotted($4)
@@ -282,10 +282,14 @@ function take_call(    text, time, line) {
     gsub(/[^ -~]/, ".", text) # nothing in a log steers the terminal
     if (length(text) > MAX_CALL) sub(/ \(.*|, .*/, "", text)
     time = substr($1, 4, 2) % 15 * 60 + substr($1, 7)
-    line = ++calls[key[$2]]
-    call_time[key[$2], line] = time
-    call_text[key[$2], line] = $2 " " substr(text, 1, MAX_CALL)
-    call_log[key[$2], line] = log_name
+    calls++
+    if (key[$2] in last_call) next_call[last_call[key[$2]]] = calls
+    else first_call[key[$2]] = calls
+    last_call[key[$2]] = calls
+    next_call[calls] = 0
+    call_time[calls] = time
+    call_text[calls] = $2 " " substr(text, 1, MAX_CALL)
+    call_log[calls] = log_name
 }
 # 127.0.0.1:80 or [::1]:80 as tcpdump writes it
 function dotted(end) {
@@ -298,11 +302,11 @@ function dotted(end) {
 # follow the conversation's beginning, nor precede it by less than 1 s, are of an older connection
 # from this port.
 function write_calls(key,    i, late) {
-    for (i = 1; i <= calls[key]; i++) {
-        late = (call_time[key, i] - now % 900 + 1350) % 900 - 450
+    for (i = key in first_call ? first_call[key] : 0; i; i = next_call[i]) {
+        late = (call_time[i] - now % 900 + 1350) % 900 - 450
         if (late <= -1) continue
-        print conversations, now + late, call_text[key, i]
-        used[call_log[key, i]] = 1
+        print conversations, now + late, call_text[i]
+        used[call_log[i]] = 1
     }
 }
 function complaint() {

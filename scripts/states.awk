@@ -46,7 +46,10 @@ function play(    i) {
     for (i = 1; i <= n; i++) {
         lost[i] = 0
         shown["C", i] = shown["S", i] = ""
-        if (kind[i] != "call" && !itself) step(i, from[i], peer_of[from[i]])
+        if (kind[i] == "fold" && !itself) {
+            step_fold(i, "C", "S")
+            step_fold(i, "S", "C")
+        } else if (kind[i] != "call" && !itself) step(i, from[i], peer_of[from[i]])
         show("C", i)
         show("S", i)
     }
@@ -62,6 +65,12 @@ function step(i, me, peer) {
     else if (kind[i] != "REPLAY") play_rest(i, me, peer)
     if (kind[i] != "RST") spoken[me] = i
     if (closes[me] == i) state[me] = "CLOSED" # now the RST that this has crossed comes
+}
+
+function step_fold(i, me, peer) {
+    if (folded_ack[me, i] == "") return
+    ack[i] = folded_ack[me, i]
+    step(i, me, peer)
 }
 
 # ---- SYN
@@ -131,6 +140,11 @@ function look_back(    i, me, peer) {
     forget_what_follows()
     for (i = n; i >= 1; i--) {
         if (kind[i] == "call") continue
+        if (kind[i] == "fold") {
+            look_back_at(i, "C", folded_ack["C", i], folded_end["C", i])
+            look_back_at(i, "S", folded_ack["S", i], folded_end["S", i])
+            continue
+        }
         me = from[i]
         peer = peer_of[me]
         if (kind[i] == "SYN") forget_what_follows()
@@ -147,15 +161,18 @@ function look_back(    i, me, peer) {
             next_reset[me] = i
             gap_of[peer] = 0
         } else {
-            next_of[me] = i
-            if (!last_of[me]) last_of[me] = i
-            if (!gap_of[me]) gap_of[me] = i
-            if (ack[i] != "" && (last_ack[me] == "" || ack[i] > last_ack[me])) last_ack[me] = ack[i]
-            if (end[i] > seq[i] && seq[i] != "" && (last_end[me] == "" || end[i] > last_end[me]))
-                last_end[me] = end[i]
+            look_back_at(i, me, ack[i], seq[i] != "" && end[i] > seq[i] ? end[i] : "")
             if (kind[i] == "SYN, ACK") opens_later[me] = 1
         }
     }
+}
+function look_back_at(i, me, its_ack, its_end) {
+    if (its_ack == "" && its_end == "") return
+    next_of[me] = i
+    if (!last_of[me]) last_of[me] = i
+    if (!gap_of[me]) gap_of[me] = i
+    if (its_ack != "" && (last_ack[me] == "" || its_ack > last_ack[me])) last_ack[me] = its_ack
+    if (its_end != "" && (last_end[me] == "" || its_end > last_end[me])) last_end[me] = its_end
 }
 function forget_what_follows(    e) {
     for (e in name) {

@@ -202,6 +202,8 @@ subtest 'a packet that was recorded twice counts once, if its IP id tells' => su
         'verdict');
     like(ladder(0, $file), qr/^  4 copies of packets left out\.$/m, 'said below the drawing');
 };
+mkdir "$dir/large";    # in PATH, every recording is large: read without -x, so without IP ids
+shim("$dir/large", 'wc', 'echo 10000000');
 subtest 'a long transfer is folded' => sub {
     my $n = 0;
     my $bulk = join ' ', map { $n += 4; ("<PA:ABCD", ">A,101," . (301 + $n)) } 1 .. 500;
@@ -210,6 +212,11 @@ subtest 'a long transfer is folded' => sub {
     is($drawn =~ tr/\n//, 16, 'the rest are few rows');
     my $short = join ' ', ('<PA:ABCD', '>A') x 8;
     unlike(ladder(0, written("$short{OPEN} $short")), qr/ packets, /, 'what fits a screen is not');
+    my $download = join ' ',
+        map { sprintf '<PA:ABCD,%d,%d', 305 + 4 * $_, $_ < 20 ? 105 : 106 } 0 .. 39;
+    local $ENV{PATH} = "$dir/large:$ENV{PATH}";
+    like(ladder(0, written("$short{DATA} >FA $download >A,106,465 <FA >A")),
+        qr/⋮ +FIN-WAIT-2   │ +35 packets, 140 bytes +│\n/, 'a state that begins in it is said');
 };
 subtest 'conversations of one file have one clock' => sub {
     my $file = written("$short{OPEN} >RA >S,5000,0~60 <SA,7000,5001 >RA,5001,7001");
@@ -287,9 +294,7 @@ subtest 'a conversation of a known shape has its own ends and times' => sub {
         ([$t, ip(6, tcp($port, 80, 'S', $c))], [$t + 0.5, ip(6, tcp(80, $port, 'SA', $s, $c + 1))],
             [$last, ip(6, tcp($port, 80, 'RA', $c + 1, $s + 1))]);
     } 1 .. 3;
-    mkdir "$dir/large";
-    local $ENV{PATH} = "$dir/large:$ENV{PATH}";    # without the IP ids, as of a large recording
-    shim("$dir/large", 'wc', 'echo 10000000');
+    local $ENV{PATH} = "$dir/large:$ENV{PATH}";
     my @drawn = split /\n\n/, ladder(0, recording(@alike));
     for (0 .. 2) {
         my $port = 7101 + $_;
