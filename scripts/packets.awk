@@ -319,6 +319,7 @@ function complaint() {
     if (conversations) return ""
     if (text_is == "unfiltered") return " FILTER needs a recording (grep chooses lines of text)"
     if (text_is == "empty") return " empty file (scripts/capture.sh records one)"
+    if (text_is == "quiet") return " tcpdump -q leaves out the flags (print it without -q)"
     if (text_is == "none") return " neither a recording nor text of tcpdump (capture.sh records)"
     if (filter != "") return " no TCP in it that FILTER chooses (tcpdump -r shows what there is)"
     return (lines ? " no TCP" : " no packets") " in it (scripts/capture.sh records some)"

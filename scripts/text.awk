@@ -2,13 +2,14 @@
 # prints of TCP. Understands -e, -v, -x, -X, -A, -t to -ttttt, -S or relative numbers, names or
 # numbers, "-i any", and lines and words around it. Before the words of "-i any", or in their
 # place, stands "#ID In" where -v tells the IP id. A line "text: WORD" tells packets.awk that the
-# text is empty, that it has none of tcpdump's lines, or that its times are local or missing
-# (untimed).
+# text is empty, that it has none of tcpdump's lines or was printed with -q (quiet), or that its
+# times are local or missing (untimed).
 #
 # All lines are read before any is written. Of packet i: time[i], words[i] (what stands before the
 # addresses), from[i], to[i], flags[i], seq[i], last[i], ack[i], sacks[i], size[i].
 BEGIN {
     WRAP = 4294967296 # TCP's numbers go round at 2^32
+    WINDOW = 16777216 # larger than any that is in use
     CLOCK = "[0-9][0-9]:[0-9][0-9]:[0-9][0-9][.][0-9]+"
     MAC = "[^ ]+( [(][^()]*[)])?" # of -e, without -n with the name of its maker
     DAY = 86400
@@ -38,9 +39,12 @@ BEGIN {
     head = ""
     take_time($0)
     if (/\[\|tcp\]|bad-len 0/) undecoded[++left_out] = $0
+    if (/: tcp [0-9]+$/) quiet++
 }
 END {
-    if (!n) print NR ? left_out ? "text: cut" : "text: none" : "text: empty"
+    if (!NR) print "text: empty"
+    else if (!n && quiet) print "text: quiet"
+    else if (!n && !left_out) print "text: none"
     else if (clock == "time of day") print "text: local"
     else if (clock == "") print "text: untimed"
     numbers_are_absolute = find_whether_absolute()
@@ -179,7 +183,7 @@ function absolute(i,    known, far) {
         if (flags[i] ~ /S/) isn[from[i], to[i]] = seq[i]
         if (flags[i] !~ /R/ || isn[from[i], to[i]] != "" || isn[to[i], from[i]] != "") return
         # without a SYN the others may be relative to a packet that is not here
-        far = (to[i], from[i]) in acked && distance(seq[i], acked[to[i], from[i]]) > WRAP / 4
+        far = (to[i], from[i]) in acked && distance(seq[i], acked[to[i], from[i]]) > WINDOW
         if (far || (from[i], to[i]) in unknown) seq[i] = acked[to[i], from[i]]
         return
     }

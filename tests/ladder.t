@@ -77,6 +77,9 @@ subtest 'what tcpdump prints with any options has the verdict of its recording' 
                 "Look at this:\n\n" . `tcpdump $options -r $recording 2>&1`);
             is(verdicts($text), $right, "$sample, tcpdump $options");
         }
+        my $later = save("$dir/text", scalar `tcpdump -nn -r $recording 2>/dev/null | tail -n +4`);
+        my $lacking = $right =~ s/ after \d+ packets/, beginning missing/r =~ s/RST, no FIN/RST/r;
+        is(verdicts($later), $lacking, "$sample, without its first lines");
         my $quoted = save("$dir/text", scalar(`tcpdump -nnv -r $recording 2>/dev/null`)
             =~ s/^/> /gmr);
         is(verdicts($quoted), $right, "$sample, quoted in a mail");
