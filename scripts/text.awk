@@ -17,6 +17,10 @@ BEGIN {
     DIRECTION = "(In|Out|P|B|M)"
 }
 { sub(/\r$/, "") }
+/link-type LINUX_SLL / { # "-i any", in a form that names no interfaces
+    print "reading from file -, link-type LINUX_SLL (Linux cooked v1)"
+    next
+}
 /^[> \t]*0x[0-9a-f]+: / { next } # bytes, by -x or -X
 /\(tos 0x.*\)$/ && !/: Flags \[/ { # -v: the packet's other line has the rest
     line = $0
