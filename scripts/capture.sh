@@ -12,10 +12,10 @@ set -u
 PATH=$PATH:/usr/sbin
 usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
 
-# Descriptors that are closed are opened, so that no file of ours takes their place.
-(: <&0) 2>/dev/null || exec </dev/null
-(: >&1) 2>/dev/null || exec >/dev/null
-(: >&2) 2>/dev/null || exec 2>/dev/null
+# A descriptor that is closed is opened, so that no file of ours gets its number.
+[ -e /proc/$$/fd/0 ] || exec </dev/null
+[ -e /proc/$$/fd/1 ] || exec >/dev/null
+[ -e /proc/$$/fd/2 ] || exec 2>/dev/null
 
 # ---- small tools -------------------------------------------------------------------------------
 deaf() { # to all signals that may come from a terminal, a reader or kill
@@ -27,7 +27,9 @@ say() { # WORDS...: one line on stderr, whatever they hold
     printf 'capture.sh: %s\n' "$line" >&2
 }
 
-die() { # WORDS...: said last, when everything is tidied up
+# Ends with WORDS, which are said last, when everything is tidied up; a signal that came is the
+# better reason.
+die() { # WORDS...
     last_words=$*
     [ -z "$asked" ] || last_words='interrupted before a packet came'
     exit 1
@@ -50,7 +52,7 @@ number_of() { # NUMBER THING: prints "1 THING" or "2 THINGs"
     fi
 }
 
-ended() { # PID: is it gone, or a zombie that nobody has waited for?
+ended() { # PID: is it gone, or a zombie?
     [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
 }
 
@@ -73,6 +75,10 @@ await() { # SECONDS COMMAND...
     done
 }
 
+asked_or() { # COMMAND...: has a signal asked to stop, or is COMMAND true?
+    [ -n "$asked" ] || "$@"
+}
+
 # ---- whatever happens, nothing is left running, and no temporary file --------------------------
 asked=''    # to stop, by a signal
 work=''     # directory for what is temporary
@@ -86,8 +92,11 @@ last_words=''
 stop_recorder() {
     [ -n "$recorder" ] || return 0
     echo >&9
+    if ! await 5 ended "$recorder"; then # nobody reads what is printed? Then tee goes on without it
+        kill -KILL "$(cat "$work/printer")" 2>/dev/null
+    fi
     if ! await 5 ended "$recorder"; then
-        problem='tcpdump and tee have not ended in 5 s (who reads what is printed?)'
+        problem='tcpdump and tee have not ended in 10 s'
         # shellcheck disable=SC2046 # a list of pids
         kill -KILL $(descendants "$recorder") "$recorder" 2>/dev/null
     fi
@@ -102,13 +111,15 @@ no_packets() { # is there nothing in FILE but the header of a pcap file, of 24 b
 clean_up() {
     deaf
     for pid in $programs; do
-        kill "$pid" 2>/dev/null
+        ended "$pid" || kill "$pid" 2>/dev/null
     done
     for pid in $programs; do
         await 5 ended "$pid" || kill -KILL "$pid"
     done
     stop_recorder
-    if [ -n "$made$aside" ]; then
+    if [ -n "$made" ]; then
+        ! no_packets || undo_room
+    elif [ -n "$aside" ]; then
         undo_room
     fi
     [ -z "$work" ] || rm -rf -- "$work"
@@ -186,6 +197,11 @@ for sample in $samples; do
         [ -x "$root/$sample/$role" ] || die "$sample/$role: not built (run make first)"
     done
 done
+for option; do # of tcpdump, which would write or read other files than ours
+    case $option in
+    -[rwV]* | -[!-]*[rwV]) bad_usage "$option: not after -- (-w FILE stands before it)" ;;
+    esac
+done
 # From an empty recording (a pcap header and no packet) tcpdump prints nothing, but it says what it
 # does not like in its options.
 complaint=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
@@ -216,6 +232,7 @@ case $file in
 *[[:cntrl:]]*) die 'a file name with control characters (-w FILE names another)' ;;
 esac
 [ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file"
+[ ! -e "$file" ] || [ -r "$file" ] || die "$file: may not be read (-w FILE names another)"
 directory=$(dirname -- "$file")
 [ -d "$directory" ] || die "$directory: no such directory (mkdir makes one)"
 [ -r "$directory" ] || die "$directory: may not be read (ls -ld shows who may)"
@@ -237,8 +254,8 @@ each_file() { # BASE COMMAND...
     done
 }
 
-rename() { # BASE NAME: the file of a recording called $of is one of BASE
-    mv -n -- "$2" "$1${2#"$of"}"
+rename() { # OLD-BASE NEW-BASE NAME
+    mv -n -- "$3" "$2${3#"$1"}"
 }
 
 taken() { # BASE: has anything the name of such a recording?
@@ -253,21 +270,22 @@ lock_names() {
 }
 
 being_recorded() { # is FILE locked by another capture.sh? (flock: 1; other failures are no answer)
-    [ -f "$file" ] && [ -r "$file" ] || return 1
+    [ -e "$file" ] || return 1
     flock -n -s 6 6<"$file"
     [ $? -eq 1 ]
 }
 
 log_of() { # SAMPLE ROLE
     if [ "$what" = all ]; then
-        echo "$base.$1.$2.log"
+        printf '%s\n' "$base.$1.$2.log"
     else
-        echo "$base.$2.log"
+        printf '%s\n' "$base.$2.log"
     fi
 }
 
 make() { # NAME: a new file
-    complaint=$( (set -C && : >"$1") 2>&1) || die "$1: cannot be made (${complaint##*: })"
+    complaint=$(deaf && set -C && exec 2>&1 && : >"$1") ||
+        die "$1: cannot be made (${complaint##*: })"
 }
 
 make_room() {
@@ -282,14 +300,14 @@ make_room() {
         file=$base$suffix
         say "$busy is being recorded just now; this recording is $file"
     else
-        aside=$base.$number
-        complaint=$(each_file "$base" rename "$aside" 2>&1) ||
+        aside=$base.$number # known before the first file is moved, so that all go back
+        complaint=$(deaf && each_file "$base" rename "$base" "$aside" 2>&1) ||
             die "$file: cannot be moved aside (${complaint##*: })"
     fi
     make "$file"
     made=1
     exec 8>>"$file"
-    flock -n 8 # as long as this script or its recorder lives
+    flock -n 8 || die "$file: cannot be locked" # as long as this script or its recorder lives
     for sample in ${run:+$samples}; do
         make "$(log_of "$sample" server)"
         make "$(log_of "$sample" client)"
@@ -299,14 +317,13 @@ make_room() {
 
 # If nothing was recorded, all has its name again.
 undo_room() {
-    [ -z "$made" ] || no_packets || return 0
     flock -w 10 7
     if [ -n "$made" ] && [ -n "$run" ]; then
         each_file "$base" rm -f --
     elif [ -n "$made" ]; then
         rm -f -- "$file" # logs are another's
     fi
-    [ -z "$aside" ] || each_file "$aside" rename "$base"
+    [ -z "$aside" ] || each_file "$aside" rename "$aside" "$base"
 }
 make_room
 
@@ -314,7 +331,7 @@ make_room
 work=$(deaf && mktemp -d) || die 'no temporary directory can be made (TMPDIR names another place)'
 mkfifo "$work/stop" || die "$work/stop: cannot be made"
 exec 9<>"$work/stop"
-: >"$work/words" # of tcpdump, and of sudo
+true >"$work/words" || die "$work: no room (df shows where there is some; TMPDIR names it)"
 [ -z "$asked" ] || die
 
 # Captures to stdout. A line on descriptor 3 ends it, and so does its end: this script is no more.
@@ -340,22 +357,26 @@ capture() {
             sleep 0.05
         done
     } >/dev/null 2>&1 &
+    ender=$!
     wait "$tcpdump" 2>/dev/null # no word about how it ended
-    echo $? >"$work/tcpdump"
-    kill -KILL $!
+    echo $? >"$work/tcpdump status"
+    kill -KILL "$ender"
 }
 
 # From stdin into FILE, and on to stdout. Where coreutils are uutils, GNU's tee is called gnutee.
 tee=$(command -v gnutee || echo tee)
 copy() {
     "$tee" -- "$file" 2>"$work/tee words"
-    echo $? >"$work/tee"
+    echo $? >"$work/tee status"
 }
 
 # In a session of its own, where Ctrl-C does not end it before the last packet is printed.
 print_packets() { # TCPDUMP-OPTION...
-    setsid tcpdump -nn -l -r - "$@" 2>/dev/null
-    cat >/dev/null # when it has ended early (-c 3, nobody reads), copy goes on
+    exec 5<&0 # in the background stdin is /dev/null
+    setsid tcpdump -nn -l -r - "$@" <&5 2>/dev/null &
+    echo $! >"$work/printer"
+    wait $! 2>/dev/null
+    cat <&5 >/dev/null # when it has ended early (-c 3, nobody reads), copy goes on
 }
 
 {
@@ -365,22 +386,24 @@ print_packets() { # TCPDUMP-OPTION...
 } 3<"$work/stop" 7<&- 9>&- &
 recorder=$!
 
-# Has tcpdump begun to capture, or will it never? What sudo says meanwhile is shown when it is said.
+# What sudo says is shown when it is said.
 shown=0 # lines
-begun() {
-    [ -z "$asked" ] || return 0
+show_sudo() {
     lines=$(wc -l <"$work/words")
-    if [ -n "$sudo" ] && [ "$lines" -gt "$shown" ]; then
-        sed -n "$((shown + 1)),${lines}p" "$work/words" | grep -v '^tcpdump: ' >&2
-        shown=$lines
-    fi
-    ended "$recorder" || grep -q 'listening on' "$work/words"
+    [ "${lines:-0}" -gt "$shown" ] || return 0
+    sed -n "$((shown + 1)),${lines}p" "$work/words" | grep -v '^tcpdump: ' >&2
+    shown=$lines
+}
+
+begun() { # does tcpdump capture, or will it never?
+    [ -z "$sudo" ] || show_sudo
+    grep -q 'listening on' "$work/words" || ended "$recorder"
 }
 patience=10
 [ -z "$sudo" ] || patience=900 # for a password sudo waits three times five minutes
-await $patience begun || die "tcpdump does not capture after $patience s"
+await $patience asked_or begun || die "tcpdump does not capture after $patience s"
 if [ -z "$asked" ] && ended "$recorder"; then
-    begun
+    [ -z "$sudo" ] || show_sudo
     complaint=$(grep '^tcpdump: ' "$work/words" | tail -n 1)
     die "${complaint:-sudo has not started tcpdump}${sudo:+ ($(no_sudo))}"
 fi
@@ -400,31 +423,26 @@ start() { # SAMPLE ROLE CALL
         >"$log" 2>"$work/$1 $2" 7<&- 8>&- 9>&- &
     started=$!
     programs="$programs $started"
-    await 10 has_come_to "$3" || fail "$1 $2: no line about $3 in 10 s"
+    await 10 asked_or has_come_to "$3" || fail "$1 $2: no line about $3 in 10 s"
 }
 has_come_to() { # CALL
-    [ -n "$asked" ] || grep -q " $1 " "$log" || ended "$started"
+    grep -q " $1 " "$log" || ended "$started"
 }
 
-over() { # PID
-    [ -n "$asked" ] || ended "$1"
-}
-
-# Does the ladder find N conversations, and all of them whole? (Its tcpdump hears every signal, but
-# not those for this script's process group.)
-whole() { # N
+# Lets the ladder look at FILE: sets conversations, their number, and ladder, its exit status (0:
+# all are whole). In a session of its own, for its tcpdump would hear the signals of this one.
+check() {
     setsid "$root/scripts/ladder.sh" --verdict "$file" >"$work/verdicts" 2>"$work/ladder words"
     ladder=$?
     conversations=$(grep -c . "$work/verdicts")
-    [ $ladder -eq 0 ] && [ "$conversations" -eq "$1" ]
 }
-all_seen() {
-    if [ -n "$asked" ] || ended "$recorder"; then
-        return 0
-    fi
+all_seen() { # are the conversations of all clients recorded, or will they never be?
+    ! ended "$recorder" || return 0
     before=$size
     size=$(wc -c <"$file")
-    [ "$size" != "$before" ] && whole "$clients_started"
+    [ "$size" != "$before" ] || return 1
+    check
+    [ $ladder -eq 0 ] && [ "$conversations" -eq "$clients_started" ]
 }
 
 # What follows a client that failed, nobody knows: nothing, if FILE has not grown for a second.
@@ -451,6 +469,7 @@ converse() {
             return
         fi
     done
+    servers=$programs
     clients=''
     for sample in $samples; do # one connection after the other: the same order in every recording
         start "$sample" client connect || return
@@ -458,18 +477,22 @@ converse() {
         clients_started=$((clients_started + 1))
     done
     for client in $clients; do
-        await 60 over "${client#*:}" || fail "${client%:*} client: has not ended in 60 s" || return
+        sample=${client%:*}
+        pid=${client#*:}
+        await 60 asked_or ended "$pid" || fail "$sample client: has not ended in 60 s" || return
         [ -z "$asked" ] || return
-        wait "${client#*:}" || client_failed=1
+        wait "$pid"
+        status=$?
+        [ $status -eq 0 ] || client_failed=1
+        [ $status -eq 0 ] || [ -s "$work/$sample client" ] ||
+            say "$sample client: exit status $status"
     done
+    programs=$servers
     if [ -n "$client_failed" ]; then
         until_quiet
     else
-        await 5 all_seen # they may still be on their way
+        await 5 asked_or all_seen # the last packets may still be on their way
     fi
-}
-over_by_hand() {
-    [ -n "$asked" ] || ended "$recorder"
 }
 by_hand() {
     name=$what
@@ -479,7 +502,7 @@ by_hand() {
     sed 1,2d /proc/net/dev | grep -qv '^ *lo:' ||
         where='this private network (all in one: scripts/lab.sh bash)'
     say "ready: start ./$name/server, then ./$name/client, in $where; Ctrl-C ends"
-    until over_by_hand; do
+    until asked_or ended "$recorder"; do
         sleep 0.1 # between two looks
     done
 }
@@ -505,9 +528,8 @@ count() { # WHAT: tcpdump's number of "packets WHAT" at its end
 }
 packets=$(count captured)
 dropped=$(count 'dropped by kernel')
-wanted=$clients_started
-whole "$wanted"
-[ -n "$run" ] || wanted=$conversations
+[ "$(wc -c <"$file")" -lt 10000000 ] || say 'checking the recording ...' # it takes seconds
+check
 
 if [ -n "$problem" ]; then
     : # it is known
@@ -515,20 +537,20 @@ elif [ -n "$asked" ] && no_packets; then
     problem='interrupted before a packet came'
 elif [ -n "$asked" ] && [ -n "$run" ]; then
     problem=interrupted
-elif [ "$(cat "$work/tcpdump")" != 0 ] || [ -n "$ended_early" ]; then
+elif [ "$(cat "$work/tee status")" != 0 ]; then
+    problem="tee has failed: $(cat "$work/tee status" "$work/tee words")"
+elif [ "$(cat "$work/tcpdump status")" != 0 ] || [ -n "$ended_early" ]; then
     problem="tcpdump has ended by itself: $(tail -n 1 "$work/words")"
-elif [ "$(cat "$work/tee")" != 0 ]; then
-    problem="tee has failed: $(cat "$work/tee" "$work/tee words")"
 elif no_packets; then
     problem='no packets came'
 elif [ "$dropped" != 0 ]; then
-    problem="$dropped packets were dropped by the kernel"
+    problem="${dropped:-an unknown number of} packets were dropped by the kernel"
 elif [ $ladder -eq 3 ]; then
     problem='a conversation lacks its beginning or its end'
 elif [ $ladder -ne 0 ]; then
     problem="it could not be checked: $(tail -n 1 "$work/ladder words")"
-elif [ "$conversations" -ne "$wanted" ]; then
-    problem="not $(number_of "$wanted" conversation)"
+elif [ -n "$run" ] && [ "$conversations" -ne "$clients_started" ]; then
+    problem="not $(number_of "$clients_started" conversation)"
 fi
 if no_packets; then
     last_words="not a complete recording: $problem (nothing is kept)"

@@ -25,7 +25,7 @@ end_slow() {
 trap end_slow EXIT
 trap 'exit 1' INT TERM HUP # the recorder that is going on hears it too, and is waited for
 
-if [ $# -eq 0 ]; then
+if [ "${1-}" != --in-lab ]; then
     scripts/lab.sh scripts/demo.sh --in-lab
     status=$?
     [ $status -eq 125 ] || exit $status

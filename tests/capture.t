@@ -2,7 +2,11 @@
 # scripts/capture.sh: what it records, under which name, and what it refuses. (Signals, closed
 # terminals and readers that leave: interrupt.t. Its way through sudo: sudo.t.)
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab; use Capture;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
+use Capture;
+use Fcntl 'F_SETFD';
 
 need(qw(tcpdump flock setpriv setsid taskset));
 enter_lab();
@@ -35,6 +39,14 @@ sub listener ($port) {
 
 sub mode ($file) {
     return sprintf '%o', (stat $file)[2] & 0777;
+}
+
+# So many clients of sample2, one after the other, without a pause.
+sub many_conversations ($count) {
+    run(pinned($^X, '-MIO::Socket::INET', '-e', 'for (1 .. shift) {
+        my $client = IO::Socket::INET->new("127.0.0.1:8082") or die;
+        syswrite $client, "ABCD";
+        1 while sysread $client, my $data, 9 }', $count));
 }
 
 # ---- what it records ----------------------------------------------------------------------------
@@ -130,10 +142,7 @@ subtest '300 conversations without a pause lose nothing' => sub {
     place();
     my $process = by_hand('sample2');
     my $server = serve(pinned('sample2/server'));
-    run(pinned($^X, '-MIO::Socket::INET', '-e', 'for (1 .. 300) {
-        my $c = IO::Socket::INET->new("127.0.0.1:8082") or die;
-        syswrite $c, "ABCD";
-        1 while sysread $c, my $x, 9 }'));
+    many_conversations(300);
     eventually(sub { 300 == (() = slurp($process->{out}) =~ /\[R\.\]/g) });
     stop($server);
     is(result(ctrl_c($process)), kept(2400, 300, 'captures/sample2.pcap'), 'all are whole');
@@ -288,6 +297,8 @@ subtest 'what it refuses is said in one line, and nothing is recorded' => sub {
         [2, qr/-w: no FILE $usage/, '-w'],
         [2, qr/-w: no FILE $usage/, '-w', '--run', 'sample1'],
         [2, qr/-w: no FILE $usage/, '-w', '-x.pcap', 'sample1'],
+        [2, qr/-w: not after -- .*/, 'sample1', '--', '-w', 'sample1.pcap'],
+        [2, qr/-nnr: not after -- .*/, 'sample1', '--', '-nnr', 'fifo'],
         [1, qr/tcpdump: unrecognized option '--nonsense' \(.*/, 'sample1', '--', '--nonsense'],
         [1, qr/tcpdump: can't parse filter .*/, 'sample1', '--', 'tcp prot 80'],
         [1, qr/none: no such directory \(.*\)/, '-w', 'none/x.pcap', 'sample1'],
@@ -374,6 +385,19 @@ subtest 'a client that failed: its words, the recording, and status 1' => sub {
     is($err, "capture.sh: sample2 client: it hurts\n$kept",
         'its words; packets that are seen late are waited for');
     is($status, 1, 'the status');
+    save('sample1/client', "#!/bin/sh\n$root/sample1/client\nexit 3\n");
+    local $ENV{PATH} = $path;
+    ($status, undef, $err) = run($capture, '--run', 'sample1');
+    like($err, qr/^capture\.sh: sample1 client: exit status 3\n/, 'one that says nothing');
+};
+
+subtest 'descriptors that are closed, and a name with a backslash, harm nothing' => sub {
+    place();
+    my $command = qq(exec $capture --run -w 'a\\cb.pcap' sample1 <&- >&- 2>&-);
+    is((run('sh', '-c', $command))[0], 0, 'the status');
+    is(recorded('a\\cb.pcap'), $wire{1}, 'the recording');
+    my @logs = sort map { s/.*cb/cb/r } glob '*.log';
+    is_deeply(\@logs, ['cb.client.log', 'cb.server.log'], 'the logs');
 };
 
 subtest 'fewer conversations than clients are not complete' => sub {
@@ -449,8 +473,23 @@ subtest 'a tee that does not move is not waited for' => sub {
     place();
     local $ENV{PATH} = hiding_tee('exec perl -e "sleep 600"', sleep => $no_sleep);
     like(result(start($capture, '--run', 'sample1')),
-        qr/^1 .*: tcpdump and tee have not ended in 5 s /,
+        qr/^1 .*: tcpdump and tee have not ended in 10 s /,
         'it is named');
+    is(left_behind(), '', 'nothing is left behind');
+};
+
+subtest 'a reader that does not read takes nothing from the recording' => sub {
+    place();
+    pipe my $from, my $full or die "pipe: $!";    # nobody reads from it
+    fcntl $full, F_SETFD, 0;
+    my $to_pipe = 'exec setsid scripts/capture.sh -w many.pcap sample2 >&"$0"';
+    my $process = start('bash', '-c', $to_pipe, fileno $full);
+    shows($process, qr/ ready: /, 'err');
+    my $server = serve(pinned('sample2/server'));
+    many_conversations(100);    # 800 lines are more than fits into the pipes
+    eventually(sub { (() = slurp($server->{out}) =~ / close$/mg) == 100 });
+    stop($server);
+    is(result(ctrl_c($process)), kept(800, 100, 'many.pcap'), 'all are whole');
     is(left_behind(), '', 'nothing is left behind');
 };
 

@@ -3,7 +3,10 @@
 # or by kill -9: nothing keeps running, no recording is lost, and none is called whole that is not.
 # MOMENTS=500 for more than the few of every day; SEED=1 repeats them.
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab; use Capture;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
+use Capture;
 
 my $moments = $ENV{MOMENTS} // 10;
 my $seed = $ENV{SEED} // $$;
