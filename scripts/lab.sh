@@ -2,8 +2,8 @@
 # Runs COMMAND in a private network: a fresh network namespace that holds nothing but its own lo.
 # Captures there see nothing foreign, every port is free, and tcpdump and nft work without sudo.
 # usage: scripts/lab.sh [--lose-rst] COMMAND [ARGUMENT...]
-#   --lose-rst  drop the RST,ACK of the samples' servers on its way in (needs nft);
-#               tcpdump still sees it
+#   --lose-rst  drop the RST,ACK of the samples' servers, but of sample1's, which sends none, on
+#               its way in (needs nft); tcpdump still sees it
 # COMMAND has this user, directory and terminal, this environment, and a PATH that ends in
 # /usr/sbin. Where users may not have namespaces sudo makes the network; then of the environment
 # the variables that are named below reach COMMAND, and kill may not pass sudo (Ctrl-C does).
@@ -32,7 +32,7 @@ rules=''
 if [ "${1-}" = --lose-rst ]; then
     shift
     command -v nft >/dev/null || fail 'nft: not found (sudo apt-get install nftables)'
-    ports=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && printf '%s, ' sample[1-9])
+    ports=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && printf '%s, ' sample[2-9])
     ports=$(printf %s "$ports" | sed 's/sample/808/g')
     # tcpdump's tap comes before this hook: the recording shows the RST that the peer never gets.
     rules="add table inet lab

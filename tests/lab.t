@@ -78,10 +78,10 @@ my @resets = ($^X, "-I$root/tests", '-MLab', '-e', '$SIG{PIPE} = "IGNORE";
     my $open = IO::Socket::INET->new("127.0.0.1:8099");
     print $open ? "open" : $!{ECONNREFUSED} ? "refused" : "nothing"');
 
-subtest "--lose-rst drops the RST,ACK of the samples' ports, and no other RST" => sub {
-    my @ports = (map({ "808$_" } @samples), 8090);
-    my $lost = 'nothing R, ' x @samples;
-    is(said($lab, '--lose-rst', @resets, @ports), "0 ${lost}reset R, refused", 'with it');
+subtest "--lose-rst drops the RST,ACK of the samples that send one, and no other RST" => sub {
+    my $lost = 'nothing R, ' x (@samples - 1);
+    my @ports = map { "808$_" } @samples;
+    is(said($lab, '--lose-rst', @resets, @ports), "0 reset R, ${lost}refused", 'with it');
     is(said($lab, @resets, 8082), '0 reset R, refused', 'without it none');
     is(said('env', $users_path, $lab, '--lose-rst', 'true'), '0 ', 'nft is found in /usr/sbin');
     my $tree = "$here/tree";
