@@ -32,7 +32,8 @@ sub commands (%scripts) {
 subtest 'a user has a private network, in which tcpdump may capture' => sub {
     plan(skip_all => 'users may not have namespaces here') if !$namespaces;
     chdir '/' or die;
-    my ($status, undef, $err) = run(@nobody, $lab, 'tcpdump', '-i', 'lo', '-L');
+    my $copy = save(commands() . '/lab.sh', slurp($lab));    # that everybody may read
+    my ($status, undef, $err) = run(@nobody, $copy, 'tcpdump', '-i', 'lo', '-L');
     is($status, 0, 'tcpdump may') or diag($err);
     chdir $here;
 };
@@ -46,6 +47,10 @@ subtest 'there is lo, up, and no more' => sub {
     like($out, qr/^lo +\S+ .*<LOOPBACK,UP,LOWER_UP> *\nlo +\S+ +127\.0\.0\.1\/8 *\n/, 'lo');
     unlike($out, qr{\Q@{[readlink '/proc/self/ns/net']}\E|^ *\d+: }m,
         'another network, no port is taken');
+};
+
+subtest 'no escape sequence of a bad argument reaches the terminal' => sub {
+    like(said($lab, "-\e[2J\n"), qr/^125 lab\.sh: - \[2J : unknown option .*\n\z/, 'one line');
 };
 
 subtest "nft, ip, ss and tcpdump are found with an ordinary user's PATH" => sub {
