@@ -77,6 +77,14 @@ subtest 'what runs the programs has them built first' => sub {
     }
 };
 
+subtest 'make test fails if a test does' => sub {
+    mkdir "$tree/tests" or die "mkdir: $!";
+    for my $result ('ok', 'not ok') {
+        save("$tree/tests/x.t", "#!/bin/sh\necho 1..1\necho $result 1\n");
+        is((make('test'))[0], $result eq 'ok' ? 0 : 2, $result);
+    }
+};
+
 subtest 'a new sample is built like the others, and one that is not there is an error' => sub {
     system('cp', '-R', "$tree/sample1", "$tree/sample4") == 0 or die 'cp';
     make('clean');
