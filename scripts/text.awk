@@ -13,6 +13,7 @@ BEGIN {
     CLOCK = "[0-9][0-9]:[0-9][0-9]:[0-9][0-9][.][0-9]+"
     MAC = "[^ ]+( [(][^()]*[)])?" # of -e, without -n with the name of its maker
     DAY = 86400
+    SELDOM = 0.1 # of the packets: so many times go back where two were swapped, not more
     DATE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] "
     DIRECTION = "(In|Out|P|B|M)"
 }
@@ -99,6 +100,8 @@ function plain_words(text,    id) {
     sub("(ifindex [0-9]+ )?" MAC " ?ethertype IPv[46][^:]*, length [0-9]+: ", "IP ", text)
     sub(/IP vlan/, "vlan", text)
     sub(/ethertype IPv[46] [(]0x[0-9a-f]+[)], /, "IP ", text)
+    sub(/^ip6?: /, "IP ", text) # -e, where the link has no addresses
+    sub(/[{]IP6? [(]0x[0-9a-f]+[)], length [0-9]+: /, "{IP ", text) # -e, in a tunnel of PPP
     if (id != "" && text !~ "^[^ ]+ +" DIRECTION " ") text = "#" id " In " text
     sub(/IP IP /, "IP ", text)
     return text
@@ -116,7 +119,7 @@ function take_time(text,    seconds, part) {
         clock = "time of day"
         seconds += midnights
         if (first == "") first = seconds
-        if (seconds < latest) goes_back = 1
+        if (seconds < latest) goes_back++
         latest = seconds
         sum += seconds
         sums[n] = sum
@@ -140,7 +143,7 @@ function day(date,    year, month, leap_days) {
 }
 function time_of(i) {
     if (clock == "") return time_by_stamps(i)
-    return first == 0 && goes_back ? sums[i] : time[i] # -ttt prints differences
+    return first == 0 && goes_back > n * SELDOM ? sums[i] : time[i] # -ttt prints differences
 }
 # Without times: the TCP timestamps of an end count milliseconds, as Linux does.
 function time_by_stamps(i) {
