@@ -385,7 +385,7 @@ subtest 'a client that failed: its words, the recording, and status 1' => sub {
     is($err, "capture.sh: sample2 client: it hurts\n$kept",
         'its words; packets that are seen late are waited for');
     is($status, 1, 'the status');
-    save('sample1/client', "#!/bin/sh\n$root/sample1/client\nexit 3\n");
+    save('sample1/client', "#!/bin/sh\n'$root/sample1/client'\nexit 3\n");
     local $ENV{PATH} = $path;
     ($status, undef, $err) = run($capture, '--run', 'sample1');
     like($err, qr/^capture\.sh: sample1 client: exit status 3\n/, 'one that says nothing');
