@@ -136,7 +136,8 @@ rmdir "$etc"
 trap - EXIT
 # uutils' env would stay, and be killed instead of script
 env=$(command -v gnuenv || echo env)
-exec setpriv --reuid 4242 --regid 4242 --init-groups "$env" -i TMPDIR="$TMPDIR" HOME=/tmp TERM=dumb \
+exec setpriv --reuid 4242 --regid 4242 --init-groups \
+    "$env" -i TMPDIR="$TMPDIR" HOME=/tmp TERM=dumb \
     LANG=C.UTF-8 PATH="${BIN:+$BIN:}/usr/local/bin:/usr/bin:/bin" \
     script -qec "$*" /dev/null <"$keys"
 SH
