@@ -564,8 +564,11 @@ if [ -n "$problem" ]; then
     exit 1
 fi
 next="$(quoted "${in_root}scripts/ladder.sh") $(quoted "$file")"
-for log in server.log client.log; do
-    [ -n "$run" ] || [ ! -e "$log" ] || next="$next $log" # as README's tee keeps them
+belongs() { # LOG: does the ladder find its calls in FILE? One of an older recording may lie there
+    [ -f "$1" ] && "$root/scripts/ladder.sh" --verdict "$file" "$1" >"$work/verdicts" 2>&1
+}
+for log in server.log client.log; do # as README's tee keeps them
+    [ -n "$run" ] || ! belongs "$log" || next="$next $log"
 done
 last_words="$summary; next: $next"
 [ -z "$client_failed" ]

@@ -124,6 +124,10 @@ subtest 'what is next can be pasted, with the logs that lie there' => sub {
     like(result(ctrl_c($process)), qr/; next: .*captures\/sample1\.pcap server\.log client\.log\n/,
         'by hand, with server.log and client.log');
     like(result(start($capture, '--run', 'sample1')), qr/sample1\.pcap\n/, 'not with --run');
+    $process = by_hand('sample1');
+    converse(1);
+    shows($process, qr/\A(?:.*\n){11}\z/);
+    like(result(ctrl_c($process)), qr/sample1\.pcap\n/, 'not those of an older recording');
 };
 
 subtest 'without a word all samples are recorded, by hand' => sub {
@@ -487,7 +491,7 @@ subtest 'a reader that does not read takes nothing from the recording' => sub {
     shows($process, qr/ ready: /, 'err');
     my $server = serve(pinned('sample2/server'));
     many_conversations(100);    # 800 lines are more than fits into the pipes
-    eventually(sub { (() = slurp($server->{out}) =~ / close$/mg) == 100 });
+    eventually(sub { 100 == (() = recorded('many.pcap') =~ /<R\./g) });
     stop($server);
     is(result(ctrl_c($process)), kept(800, 100, 'many.pcap'), 'all are whole');
     is(left_behind(), '', 'nothing is left behind');
