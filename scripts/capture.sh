@@ -419,8 +419,9 @@ fail() { # WORDS: the recording will not be complete
 cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
 start() { # SAMPLE ROLE CALL
     log=$(log_of "$1" "$2")
-    setpriv --pdeathsig TERM taskset -c "$cpu" "$root/$1/$2" \
-        >"$log" 2>"$work/$1 $2" 7<&- 8>&- 9>&- &
+    # shellcheck disable=SC2016 # PPID: it is another if this script has been killed already
+    setpriv --pdeathsig TERM sh -c '[ "$PPID" = "$0" ] && exec "$@"' $$ \
+        taskset -c "$cpu" "$root/$1/$2" >"$log" 2>"$work/$1 $2" 7<&- 8>&- 9>&- &
     started=$!
     programs="$programs $started"
     await 10 asked_or has_come_to "$3" || fail "$1 $2: no line about $3 in 10 s"
