@@ -78,7 +78,7 @@ sub running_here () {
 }
 
 # What a PROCESS that has ended leaves: '' is as it should be. A closed terminal's may take a while.
-sub left_behind ($seconds = 1) {
+sub left_behind ($seconds = 5) {
     my @left;
     my $look = sub {
         @left = (running_here(), glob "$tmp/tmp.*");    # as mktemp calls them
