@@ -61,7 +61,7 @@ alarm 6 * $patience;    # for the whole file
 our %started;           # pid => 1 of what start() began and what has not been seen to end
 my $in_lab = '--in-lab';    # an argument: behind sudo the environment does not arrive
 
-for my $signal (qw(ALRM HUP INT TERM)) {
+for my $signal (qw(ALRM HUP INT PIPE TERM)) {
     $SIG{$signal} = sub { die "$0: SIG$signal\n" };    # so that END is reached
 }
 
