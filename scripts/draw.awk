@@ -260,7 +260,7 @@ function as_mermaid(text) {
 function packet_text(i,    text) {
     text = words(flags[i])
     if (data[i] != "") text = text " " data[i]
-    else if (size[i]) text = text " " size[i] " bytes"
+    else if (size[i]) text = text " " size[i] (size[i] == 1 ? " byte" : " bytes")
     text = text note[i]
     if (length(text) > WORDS) sub(/bytes/, "B", text)
     if (length(text) > WORDS) sub(/PSH, /, "", text)

@@ -108,8 +108,8 @@ function plain_words(text,    id) {
 }
 
 # ---- times
-# Seconds: since 1970, since midnight, or 0 if the line has no time. Remembers which, and what
-# tells -ttt.
+# Seconds: since 1970, since midnight, or those of the line before if this one has none, 0 at first.
+# Remembers which, and what tells -ttt.
 function take_time(text,    seconds, part) {
     if (match(text, CLOCK)) {
         split(substr(text, RSTART, RLENGTH), part, ":")
@@ -125,9 +125,12 @@ function take_time(text,    seconds, part) {
         sums[n] = sum
         return seconds
     }
-    if (!match(text, /(^|[ \t])[0-9]+[.][0-9][0-9][0-9][0-9][0-9][0-9]+ /)) return 0
-    clock = "since 1970"
-    return substr(text, RSTART, RLENGTH) + 0
+    if (match(text, /(^|[ \t])[0-9]+[.][0-9][0-9][0-9][0-9][0-9][0-9]+ /)) {
+        clock = "since 1970"
+        latest = substr(text, RSTART, RLENGTH) + 0
+    }
+    sums[n] = sum
+    return latest + 0 # that of the line before: a packet in a tunnel has a line of its own
 }
 # Days from 1970 to the date YYYY-MM-DD: years begin in March, so that a leap day is the last of a
 # year.
