@@ -15,8 +15,10 @@
 # Packets: '<P.4' is four bytes with PSH and ACK from the server, see %wire
 #   begin_recording(FILTER), end_recording(PROCESS)     a tcpdump that loses nothing
 #   packets(FILE), conversations(FILE)                  what is in a recording
-# Files: save(FILE, TEXT), slurp(FILE), shim(DIR, NAME, SCRIPT) (a command that hides the real one),
-#   build(NAME, SOURCE, FLAGS) (a program of the tests, in tests/bin)
+# Files
+#   save(FILE, TEXT), slurp(FILE)   writes, reads         written(FILE)   when it was last written to
+#   shim(DIR, NAME, SCRIPT)         a command that hides the real one
+#   build(NAME, SOURCE, FLAGS)      a program of the tests, in tests/bin
 #
 # With it come Test::More, sockets, temporary directories, and sleep and time that know fractions.
 package Lab;
@@ -36,7 +38,7 @@ our @EXPORT = (
     qw(which need skip_or_fail private_network enter_lab),
     qw(start serve shows stop ended run said pinned eventually converse),
     qw(begin_recording end_recording packets conversations steps hang_up),
-    qw(save slurp shim build getcwd tempdir sleep time),
+    qw(save slurp written shim build getcwd tempdir sleep time),
     qw(IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER),
     @Test::More::EXPORT, @Socket::EXPORT,
 );
@@ -301,6 +303,11 @@ sub slurp ($path) {
     open my $file, '<', $path or return '';
     local $/;
     return scalar(<$file>) // '';
+}
+
+# When FILE was last written to, like time().
+sub written ($file) {
+    return (Time::HiRes::stat($file))[9];
 }
 
 # Writes BYTES to FILE, a script if they begin like one; returns FILE.
