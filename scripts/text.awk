@@ -94,6 +94,7 @@ function plain_words(text,    id) {
     else if (match(text, "(^|[ \t])([^ \t]+ +" DIRECTION " +)?IP6? ")) text = substr(text, RSTART)
     sub(/^[ \t]+/, "", text)
     if (match(text, /, id [0-9]+,/)) id = substr(text, RSTART + 5, RLENGTH - 6)
+    sub(/\[(udp sum ok|bad udp cksum[^]]*|no cksum)\] */, "", text) # of what carries a tunnel
     gsub(/[(](tos|class|flowlabel|hlim)[^()]*([(][^()]*[)][^()]*)*[)] */, "", text)
     sub("^" MAC " ?> " MAC ", ethertype [^:]*, length [0-9]+: ", "IP ", text)
     sub("^" DIRECTION " ", "- &", text)

@@ -40,6 +40,16 @@ for my $options ('-nn', '-n', '', '-nnS', '-nnv', '-nnvv -e', '-nne', '-nnX', '-
     };
 }
 
+subtest 'what tcpdump prints of a tunnel has the verdict of the recording' => sub {
+    for my $tunnel (qw(l2tp vxlan)) {
+        my $recording = "tests/ladder/$tunnel.pcap";
+        for my $options ('-nn', '-nnv', '-nnvv', '-nnvv -e') {
+            is(verdicts_of_text(printed($recording, $options)), verdicts($recording),
+                "$tunnel, tcpdump $options");
+        }
+    }
+};
+
 subtest 'text without its first lines has a verdict without its beginning' => sub {
     my $text = printed($sample2, '-nn') =~ s/\A(?:.*\n){4}//r;
     is(verdicts_of_text($text), "server reset it, beginning missing: RST. TIME-WAIT: nobody.\n",
