@@ -12,11 +12,13 @@
 #   --no-time  leave out what differs from run to run: times, the client's port, calls
 #   --mermaid  a Mermaid sequenceDiagram for a Markdown page instead
 #   --verdict  only a line a conversation: HH:MM:SS.ffffff CLIENT > SERVER: VERDICT
-# Exit status: 1 if a FILE is no whole recording of TCP, 2 usage, and with --verdict 3 if a
-# conversation lacks its beginning or end. LC_ALL=C draws in ASCII; $AWK, else mawk, else awk,
-# does the work: tcpdump decodes (text.awk, if it has done so) | packets.awk finds the
-# conversations | sort brings them together | ladder.awk collects, states.awk infers, draw.awk
-# draws. Data of at most 8 bytes is shown as text, but not of recordings of more than 1 MB:
+# LC_ALL=C draws in ASCII.
+# Exit status: 1 a FILE is no whole recording of TCP; 2 usage; 3 with --verdict, a conversation
+# lacks its beginning or its end.
+#
+# How: tcpdump decodes (text.awk, if it has done so) | packets.awk finds the conversations | sort
+# brings them together | ladder.awk collects, states.awk infers, draw.awk draws. Awk is $AWK, else
+# mawk, else awk. Data of at most 8 bytes is shown as text, but not of recordings of more than 1 MB:
 # tcpdump -x would take three quarters of its time.
 set -eu
 usage='usage: scripts/ladder.sh [--no-time] [--mermaid] [--verdict] FILE... [-- FILTER]'
@@ -32,17 +34,24 @@ result=0
 programs='^[0-9:.]+ (client|server) ' # their lines
 newline='
 '
-say() { printf 'ladder.sh: %s\n' "$*" >&2; }
-bad_usage() {
+
+say() { # WORDS: on stderr
+    printf 'ladder.sh: %s\n' "$*" >&2
+}
+
+bad_usage() { # WORDS
     say "$1 ($usage)"
     exit 2
 }
 
 # ---- what FILE is
 # Prints the first four bytes of stdin as octal numbers, a backslash before each.
-first_bytes() { dd bs=1 count=4 2>/dev/null | od -An -b | sed 's/ *$//; s/  */\\/g'; }
-# Is that how a recording begins? pcap in either byte order, with micro- or nanoseconds, and pcapng
-is_recording() {
+first_bytes() {
+    dd bs=1 count=4 2>/dev/null | od -An -b | sed 's/ *$//; s/  */\\/g'
+}
+
+# Do these bytes begin a recording? pcap in either byte order, with micro- or nanoseconds, or pcapng
+is_recording() { # FIRST-BYTES
     case $1 in
     '\324\303\262\241' | '\241\262\303\324') ;;
     '\115\074\262\241' | '\241\262\074\115') ;;
@@ -50,7 +59,9 @@ is_recording() {
     *) return 1 ;;
     esac
 }
-is_log() {
+
+# Does FILE hold lines of the programs? What tcpdump printed may be called .log as well.
+is_log() { # FILE
     [ -f "$1" ] && grep -aqsE "$programs" -- "$1" && ! grep -aqs ': Flags \[' -- "$1"
 }
 
@@ -67,7 +78,7 @@ for word; do # the recordings go to the end of the list, all else out of it
     --verdict) verdict=1 ;;
     --) filter=' ' ;;
     -h | --help)
-        printf '%s\n' "$usage"
+        sed -n '/^# usage/,/^#$/s/^# //p' "$0"
         exit 0
         ;;
     -) set -- "$@" - ;;
@@ -102,22 +113,26 @@ esac
 export LC_ALL=C # awk and sort count bytes
 
 # ---- drawing
+# Prints the lines of the programs in LOG, behind its name.
+print_log() { # LOG
+    printf 'log: %s\n' "$1"
+    grep -ahsE "$programs" -- "$1" || :
+}
+
 # The lines of the logs: those that were named, and those that lie beside FILE.
-print_logs() {
+print_logs() { # FILE
     x=${1%.pcap}
     printf '%s' "$logs" | while IFS= read -r log; do
-        printf 'log: %s\n' "$log"
-        grep -ahsE "$programs" -- "$log" || :
+        print_log "$log"
     done
     for log in "$x".server.log "$x".client.log "$x".sample[1-9].*.log; do
-        [ -f "$log" ] || continue
-        printf 'log: %s\n' "$log"
-        grep -ahsE "$programs" -- "$log" || :
+        [ ! -f "$log" ] || print_log "$log"
     done
 }
+
 # Draws what comes from stdin, of which the first bytes are BEGINNING; FILE is its name. Prints
 # the logs with calls of it to descriptor 3.
-draw() {
+draw() { # FILE BEGINNING
     file=$1
     beginning=$2
     hex=1
@@ -139,16 +154,22 @@ draw() {
             -v only_verdict="$verdict" \
             -f "$here/ladder.awk" -f "$here/states.awk" -f "$here/draw.awk"
 }
+
 # Why FILE cannot be read, with the way out; nothing if it can.
-why_not() {
-    if [ "$1" = - ]; then :
-    elif [ -d "$1" ]; then echo 'a directory (name the recordings in it)'
-    elif [ ! -e "$1" ]; then echo 'no such file (scripts/capture.sh records one)'
-    elif [ ! -r "$1" ]; then echo "may not be read by you (ls -l $1)"
+why_not() { # FILE
+    if [ "$1" = - ]; then
+        : # standard input
+    elif [ -d "$1" ]; then
+        echo 'a directory (name the recordings in it)'
+    elif [ ! -e "$1" ]; then
+        echo 'no such file (scripts/capture.sh records one)'
+    elif [ ! -r "$1" ]; then
+        echo "may not be read by you (ls -l $1)"
     fi
 }
-# The same, if stdin cannot be read twice.
-draw_stream() {
+
+# Draws what comes from stdin, which cannot be read twice.
+draw_stream() { # FILE
     beginning=$(first_bytes)
     {
         # shellcheck disable=SC2059 # octal numbers
@@ -156,10 +177,13 @@ draw_stream() {
         cat
     } | draw "$1" "$beginning"
 }
+
 # shellcheck disable=SC2094 # its name and its bytes; nothing is written
-draw_file() {
+draw_file() { # FILE
     if [ "$1" = - ]; then
-        [ ! -p /dev/stdin ] || trap '' INT # Ctrl-C is for the tcpdump that writes into the pipe
+        if [ -p /dev/stdin ]; then
+            trap '' INT # Ctrl-C is for the tcpdump that writes into the pipe
+        fi
         draw_stream "$1"
     elif [ -f "$1" ]; then
         draw "$1" "$(first_bytes <"$1")" <"$1"
@@ -187,14 +211,15 @@ for file; do
         result=1
     fi
 done
+
+# A log that was named for nothing is said.
 while IFS= read -r log; do
+    [ -n "$log" ] || continue
     case $used$newline in
     *"$newline$log$newline"*) ;;
     *)
-        [ -z "$log" ] || {
-            say "$log: its calls are of no conversation here (name the recording of them)"
-            result=1
-        }
+        say "$log: its calls are of no conversation here (name the recording of them)"
+        result=1
         ;;
     esac
 done <<END

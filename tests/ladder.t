@@ -172,7 +172,7 @@ subtest 'bad usage ends with 2 and the usage, --help with 0' => sub {
     for my $arguments ([], ['--wrong', $sample1], [''], ['--verdict']) {
         like(ladder(2, @$arguments), qr/^ladder\.sh: .*usage: /, "ladder.sh @$arguments");
     }
-    like(ladder(0, '--help'), qr/^usage: /, '--help');
+    like(ladder(0, '--help'), qr/\Ausage: .*\n(?:.*\n)+Exit status: /, '--help');
 };
 
 subtest 'a closed stdout is said' => sub {
