@@ -10,7 +10,6 @@
 # Exit status: 0 the recording is whole and no client has failed; 2 usage; else 1.
 set -u
 PATH=$PATH:/usr/sbin
-usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
 
 # A descriptor that is closed is opened, so that no file of ours gets its number.
 [ -e /proc/$$/fd/0 ] || exec </dev/null
@@ -36,12 +35,15 @@ die() { # WORDS...
 }
 
 bad_usage() { # WORDS
-    last_words="$1 ($usage)"
+    last_words="$1 ($(sed -n 's/^# \(usage: .*\)/\1/p' "$0"))"
     exit 2
 }
 
 quoted() { # WORD, to be pasted into a shell
-    printf %s "$1" | sed "\|[^-A-Za-z0-9_./]|{s/'/'\\\\''/g; s/^/'/; s/\$/'/;}"
+    case $1 in
+    *[!-A-Za-z0-9_./]*) printf %s "$1" | sed "s/'/'\\\\''/g; s/^/'/; s/\$/'/" ;;
+    *) printf %s "$1" ;;
+    esac
 }
 
 number_of() { # NUMBER THING: prints "1 THING" or "2 THINGs"
@@ -53,7 +55,12 @@ number_of() { # NUMBER THING: prints "1 THING" or "2 THINGs"
 }
 
 ended() { # PID: is it gone, or a zombie?
-    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
+    stat='' # "PID (NAME) STATE ..."; read by the shell, for this is looked at often
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null
+    case ${stat##*") "} in
+    '' | Z*) return 0 ;;
+    *) return 1 ;;
+    esac
 }
 
 descendants() { # PID: prints the pids of its children, of theirs, and so on
@@ -187,7 +194,8 @@ for sample in $samples; do
 done
 
 # ---- what it needs -----------------------------------------------------------------------------
-[ "$(id -u)" -ne 0 ] || [ "${SUDO_UID:-0}" -eq 0 ] ||
+uid=$(id -u)
+[ "$uid" -ne 0 ] || [ "${SUDO_UID:-0}" -eq 0 ] ||
     die 'started with sudo: run it as yourself, it uses sudo for tcpdump alone'
 for tool in tcpdump flock setpriv setsid taskset; do
     command -v $tool >/dev/null || die "$tool: not found (sudo apt-get install tcpdump util-linux)"
@@ -204,8 +212,9 @@ for option; do # of tcpdump, which would write or read other files than ours
 done
 # From an empty recording (a pcap header and no packet) tcpdump prints nothing, but it says what it
 # does not like in its options.
-complaint=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
-    tcpdump -nn -r - "$@" 2>&1 >/dev/null) ||
+[ $# -eq 0 ] ||
+    complaint=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
+        tcpdump -nn -r - "$@" 2>&1 >/dev/null) ||
     die "$(printf '%s\n' "$complaint" | grep -m 1 '^tcpdump: ')" \
         '(after -- come options of tcpdump: man tcpdump)'
 no_sudo() { # prints what somebody may do who has none
@@ -216,7 +225,7 @@ no_sudo() { # prints what somebody may do who has none
     fi
 }
 sudo=''
-if [ "$(id -u)" -ne 0 ] && ! complaint=$(tcpdump -i lo -L 2>&1 >/dev/null); then
+if [ "$uid" -ne 0 ] && ! complaint=$(tcpdump -i lo -L 2>&1 >/dev/null); then
     command -v sudo >/dev/null || die "$complaint (install sudo; $(no_sudo))"
     sudo=1
     sudo -n tcpdump -i lo -L >/dev/null 2>&1 || say "sudo is used for tcpdump: $complaint"
@@ -416,7 +425,6 @@ fail() { # WORDS: the recording will not be complete
 
 # Starts a program on one CPU: lo queues packets on the CPU that sends them, so two CPUs may swap
 # two packets. Waits for its line about CALL, or its end. Should this script be killed, it ends.
-cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
 start() { # SAMPLE ROLE CALL
     log=$(log_of "$1" "$2")
     # shellcheck disable=SC2016 # PPID: it is another if this script has been killed already
@@ -430,24 +438,28 @@ has_come_to() { # CALL
     grep -q " $1 " "$log" || ended "$started"
 }
 
-# Lets the ladder look at FILE: sets conversations, their number, and ladder, its exit status (0:
-# all are whole). In a session of its own, for its tcpdump would hear the signals of this one.
+# Lets the ladder look at FILE, if that has grown: sets conversations, their number, and ladder, its
+# exit status (0: all are whole). In a session of its own, for its tcpdump would hear the signals of
+# this one.
+checked=nothing # or the size of FILE then
 check() {
+    size=$(wc -c <"$file")
+    [ "$size" != "$checked" ] || return 0
+    checked=$size
+    [ "${size:-0}" -lt 10000000 ] || say 'checking the recording ...' # it takes seconds
     setsid "$root/scripts/ladder.sh" --verdict "$file" >"$work/verdicts" 2>"$work/ladder words"
     ladder=$?
     conversations=$(grep -c . "$work/verdicts")
 }
 all_seen() { # are the conversations of all clients recorded, or will they never be?
     ! ended "$recorder" || return 0
-    before=$size
-    size=$(wc -c <"$file")
-    [ "$size" != "$before" ] || return 1
     check
-    [ $ladder -eq 0 ] && [ "$conversations" -eq "$clients_started" ]
+    [ "$ladder" -eq 0 ] && [ "$conversations" -eq "$clients_started" ]
 }
 
 # What follows a client that failed, nobody knows: nothing, if FILE has not grown for a second.
 until_quiet() {
+    size=''
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         before=$size
         size=$(wc -c <"$file")
@@ -460,8 +472,8 @@ until_quiet() {
 
 clients_started=0
 client_failed=''
-size=0 # of FILE, when it was looked at
 converse() {
+    cpu=$(sed -n 's/^Cpus_allowed_list:[^0-9]*\([0-9]*\).*/\1/p' /proc/self/status)
     for sample in $samples; do
         start "$sample" server listen || return
         if ended "$started"; then
@@ -529,7 +541,6 @@ count() { # WHAT: tcpdump's number of "packets WHAT" at its end
 }
 packets=$(count captured)
 dropped=$(count 'dropped by kernel')
-[ "$(wc -c <"$file")" -lt 10000000 ] || say 'checking the recording ...' # it takes seconds
 check
 
 if [ -n "$problem" ]; then
@@ -546,9 +557,9 @@ elif no_packets; then
     problem='no packets came'
 elif [ "$dropped" != 0 ]; then
     problem="${dropped:-an unknown number of} packets were dropped by the kernel"
-elif [ $ladder -eq 3 ]; then
+elif [ "$ladder" -eq 3 ]; then
     problem='a conversation lacks its beginning or its end'
-elif [ $ladder -ne 0 ]; then
+elif [ "$ladder" -ne 0 ]; then
     problem="it could not be checked: $(tail -n 1 "$work/ladder words")"
 elif [ -n "$run" ] && [ "$conversations" -ne "$clients_started" ]; then
     problem="not $(number_of "$clients_started" conversation)"
