@@ -1,7 +1,7 @@
 # Reads a Markdown page and does what it tells its reader, section by section; see guide.t.
 #   parse(FILE)            the page: { file, text, prose, sections }
 #   problems(SECTION)      does its commands where they are to be done; what is not as it is printed
-# A section is what stands under one heading: { line, heading, steps }. A step is a block of
+# A section is what stands under one heading: { file, line, heading, steps }. A step is a block of
 # commands: { line, side_by_side, status, parts }, and a part what is typed in one go, with the
 # output that the page shows of it: { script, shown, line }.
 package Guide;
@@ -26,7 +26,7 @@ sub parse ($file) {
         } elsif ($line =~ /^ *<!-- test: (.+) -->$/) {
             $marker = $1;
         } else {
-            my $section = { line => $n, heading => $line =~ s/\n//r, steps => [] };
+            my $section = { file => $file, line => $n, heading => $line =~ s/\n//r, steps => [] };
             push @{ $page->{sections} }, $section if $line =~ /^#/;
             $page->{prose} .= $line;
         }
