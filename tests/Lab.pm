@@ -24,6 +24,7 @@
 package Lab;
 use v5.36;
 use Exporter 'import';
+use Fcntl 'SEEK_END';
 use Cwd qw(abs_path getcwd);
 use File::Basename 'dirname';
 use File::Temp 'tempdir';
@@ -237,7 +238,7 @@ END {
 # Starts a recording of FILTER and of a datagram that marks the end, with a ring of KIB for bursts;
 # returns the PROCESS when tcpdump is listening.
 sub begin_recording ($filter, $kib = 16384) {
-    my @options = (qw(-i lo -s 96 -U -l -w - -B), $kib);
+    my @options = (qw(-i lo -s 96 --immediate-mode -U -w - -B), $kib);
     my $tcpdump = start('tcpdump', @options, "($filter) or udp port 9");
     shows($tcpdump, qr/listening on/, 'err') or die slurp($tcpdump->{err});
     return $tcpdump;
@@ -247,7 +248,7 @@ sub begin_recording ($filter, $kib = 16384) {
 sub end_recording ($tcpdump) {
     socket my $mark, PF_INET, SOCK_DGRAM, 0 or die "socket: $!";
     send $mark, 'the end, as it were', 0, pack_sockaddr_in(9, INADDR_LOOPBACK);
-    eventually(sub { `tail -c 100 $tcpdump->{out}` =~ /the end, as it were/ });
+    eventually(sub { slurp($tcpdump->{out}, 100) =~ /the end, as it were/ });
     stop($tcpdump, 'INT');
     my ($dropped) = slurp($tcpdump->{err}) =~ /^(\d+) packets? dropped by kernel/m;
     return $dropped // '?';
@@ -298,9 +299,10 @@ sub hang_up ($socket) {
 
 # ---- files --------------------------------------------------------------------------------------
 
-# What FILE holds, '' if it cannot be read.
-sub slurp ($path) {
+# What FILE holds, or its last BYTES; '' if it cannot be read.
+sub slurp ($path, $bytes = undef) {
     open my $file, '<', $path or return '';
+    seek $file, -$bytes, SEEK_END if $bytes;    # it fails where there is less, and all is read
     local $/;
     return scalar(<$file>) // '';
 }
