@@ -16,9 +16,10 @@
 #   begin_recording(FILTER), end_recording(PROCESS)     a tcpdump that loses nothing
 #   packets(FILE), conversations(FILE)                  what is in a recording
 # Files
-#   save(FILE, TEXT), slurp(FILE)   writes, reads         written(FILE)   when it was last written to
-#   shim(DIR, NAME, SCRIPT)         a command that hides the real one
-#   build(NAME, SOURCE, FLAGS)      a program of the tests, in tests/bin
+#   save(FILE, TEXT)     writes it                    slurp(FILE)     what it holds
+#   written(FILE)        when it was last written to
+#   shim(DIR, NAME, SCRIPT)      a command that hides the real one
+#   build(NAME, SOURCE, FLAGS)   a program of the tests, in tests/bin
 #
 # With it come Test::More, sockets, temporary directories, and sleep and time that know fractions.
 package Lab;

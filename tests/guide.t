@@ -97,8 +97,8 @@ for my $n (@numbers) {
 my ($allowed) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s*(.*)/m;
 my @cpus = map { /(\d+)-(\d+)/ ? $1 .. $2 : $_ } split /,/, $allowed;
 
-# Each lab does some of the sections, one after the other, on one CPU, where packets keep their order.
-# There are several, for a section waits most of the time.
+# Each lab does some of the sections, one after the other. There are several, for a section waits
+# most of the time. Each is on one CPU, where packets keep their order.
 my @labs;
 my $count = 6;
 for my $i (0 .. $count - 1) {
@@ -111,7 +111,8 @@ eventually(sub { !grep { !Lab::over($_) } @labs }, 5 * $Lab::patience);
 for my $n (@numbers) {
     my $section = $sections[$n];
     my $problems = -e "$dir/$n.problems" ? slurp("$dir/$n.problems") : 'it was not done to its end';
-    is($problems, '', "$section->{file}, line $section->{line}: '$section->{heading}' does what it shows");
+    my $where = "$section->{file}, line $section->{line}";
+    is($problems, '', "$where: '$section->{heading}' does what it shows");
 }
 is(join('', map { slurp($_->{err}) } @labs), '', 'Nothing else is said');
 
