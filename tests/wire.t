@@ -12,24 +12,38 @@ $ENV{TZ} = 'Noon' . ((gmtime)[2] - 12);
 # On one CPU packets keep their order: this process, and all that it starts.
 run('taskset', '-p', '-c', (pinned())[2], $$);
 
-my %rounds = (1 => 10, 2 => 10, 3 => 1);    # sample3 takes 3 s
-
 # The sockets of this network that match PATTERN, as "STATE LOCAL PEER", sorted.
 sub sockets ($pattern) {
-    my @all = map { join ' ', (split)[0, 3, 4] } `ss -Htan`;
-    return [sort grep { $_ =~ $pattern } @all];
+    my @sockets;
+    for my $line (`ss -Htan`) {
+        my ($state, undef, undef, $local, $peer) = split ' ', $line;
+        my $socket = "$state $local $peer";
+        push @sockets, $socket if $socket =~ $pattern;
+    }
+    return [sort @sockets];
 }
 
 # How many resets the kernel has counted as TCPAbortOnData, that is as those of a linger.
 sub resets () {
-    return `nstat -asz TcpExtTCPAbortOnData` =~ /^TcpExtTCPAbortOnData +(\d+)/m ? $1 : '?';
+    my ($number) = `nstat -asz TcpExtTCPAbortOnData` =~ /^TcpExtTCPAbortOnData +(\d+)/m;
+    return $number // die "nstat says nothing of TCPAbortOnData\n";
 }
 
 # What sampleN's program ROLE has to say: the reference's lines, once for each of PORTS.
 sub expected_lines ($n, $role, @ports) {
     my $lines = steps(slurp("tests/reference/sample$n.$role.log"));
     my ($once, $each) = $lines =~ /\A(listen \N*\n|)(.*)/s;
-    return join '', $once, map { $each =~ s/127\.0\.0\.1:(?!808\d\b)\K\d+/$_/r } @ports;
+    my $all = $once;
+    for my $port (@ports) {
+        $all .= $each =~ s/127\.0\.0\.1:(?!808\d\b)\K\d+/$port/r;
+    }
+    return $all;
+}
+
+# The time of day "HH:MM:SS.FRACTION" in seconds.
+sub seconds ($time) {
+    my ($hours, $minutes, $seconds) = split /:/, $time;
+    return $hours * 3600 + $minutes * 60 + $seconds;
 }
 
 # The claim TITLE is that the first lines to match stand in this order, by their times:
@@ -38,10 +52,11 @@ sub in_order ($title, @lines) {
     my @at;
     while (my ($text, $pattern) = splice @lines, 0, 2) {
         my ($time) = $text =~ /^(\d\d:\d\d:\d\d\.\d{6}) .*$pattern/m;
-        push @at, $time // fail("a line like $pattern");
+        die "$title: there is no line like $pattern\n" if !defined $time;
+        push @at, $time;
     }
     is("@at", join(' ', sort @at), $title);
-    return map { /(\d+):(\d+):(.*)/ ? $1 * 3600 + $2 * 60 + $3 : () } @at;
+    return map { seconds($_) } @at;
 }
 
 subtest 'two samples differ in converse() alone: main() and the helpers are the same' => sub {
@@ -51,7 +66,9 @@ subtest 'two samples differ in converse() alone: main() and the helpers are the 
             my ($text) = slurp("sample$n/$role.c") =~ /^(int main.*)/ms;
             $rest{$n} = $text =~ s/sample$n\b/sampleN/gr =~ s/\b808$n\b/808N/gr;
         }
-        is($rest{$_}, $rest{1}, "sample$_/$role.c from main() on") for @samples;
+        for my $n (@samples) {
+            is($rest{$n}, $rest{1}, "sample$n/$role.c from main() on");
+        }
     }
 };
 
@@ -64,61 +81,88 @@ subtest 'the servers listen on 127.0.0.1 and nowhere else' => sub {
     stop($_) for @servers;
 };
 
+# Lets sampleN's programs converse, 10 times (sample3 once: it takes 3 s), and returns what there was
+# to see: on the wire, in the kernel while the server still ran, and of what the programs said.
+sub conversations_of ($n) {
+    my $rounds = $n == 3 ? 1 : 10;
+    my $before = resets();
+    my $recorder = begin_recording("tcp port 808$n");
+    my $server = serve("sample$n/server");
+    my %seen = (rounds => $rounds, client => '', complaints => '');
+    for my $round (1 .. $rounds) {
+        my ($status, $lines, $complaint) = run("sample$n/client");
+        $seen{client} .= $lines;
+        $seen{complaints} .= $complaint;
+        $seen{complaints} .= "status $status\n" if $status ne '0';
+        shows($server, qr/(?:[^\0]* close\n){$round}/);
+    }
+    my $expected = resets_by_linger($n, $rounds);
+    eventually(sub { resets() - $before >= $expected });    # counted after they are sent
+    $seen{resets} = resets() - $before;
+    $seen{sockets} = sockets(qr/:808$n/);
+    stop($server);
+    $seen{server} = slurp($server->{out});
+    $seen{dropped} = end_recording($recorder);
+    $seen{recording} = $recorder->{out};
+    return %seen;
+}
+
+# How many of ROUNDS conversations of sampleN end with the reset of a linger.
+sub resets_by_linger ($n, $rounds) {
+    return $n == 1 ? 0 : $rounds;
+}
+
 for my $n (@samples) {
-    subtest "sample$n: every conversation is exact, and the programs say what they do" => sub {
-        my $rounds = $rounds{$n} // 1;
-        my $before = resets();
-        my $recorder = begin_recording("tcp port 808$n");
-        my $server = serve("sample$n/server");
-        my ($client_log, $complaints) = ('', '');
-        for my $round (1 .. $rounds) {
-            my ($status, $out, $err) = run("sample$n/client");
-            $client_log .= $out;
-            $complaints .= $err . ($status || '');
-            shows($server, qr/(?:[^\0]* close\n){$round}/);
+    my %seen = conversations_of($n);
+    my $rounds = $seen{rounds};
+    my @ports = $seen{client} =~ /from 127\.0\.0\.1:(\d+)$/mg;
+
+    subtest "sample$n: every conversation has these packets and no other" => sub {
+        is($seen{dropped}, 0, 'tcpdump drops nothing');
+        my @expected = ($wire{$n}) x $rounds;
+        is_deeply([conversations($seen{recording})], \@expected, "$rounds conversations");
+        my $bytes = slurp($seen{recording});
+        for my $data (qw(ABCD CDEF)) {
+            my @found = $bytes =~ /$data/g;
+            is(@found, $rounds, "each carries $data once");
         }
-        my $reset_by_linger = $n == 1 ? 0 : $rounds;
-        eventually(sub { resets() - $before >= $reset_by_linger });    # counted after it is sent
-        my $left = sockets(qr/:808$n/);
-        stop($server);
-        is(end_recording($recorder), 0, 'tcpdump drops nothing');
+    };
 
-        my @wire = packets($recorder->{out});
-        my @seen = conversations($recorder->{out});
-        is_deeply(\@seen, [($wire{$n}) x $rounds], "the packets of $rounds conversations");
-        my $bytes = slurp($recorder->{out});
-        is(scalar(() = $bytes =~ /$_/g), $rounds, "each carries $_ once") for qw(ABCD CDEF);
-
-        is($complaints, '', 'every client exits with 0 and an empty stderr');
-        is(resets() - $before, $reset_by_linger, 'the kernel counts the resets of a linger');
-        my @ports = $client_log =~ /from 127\.0\.0\.1:(\d+)$/mg;
-        my @time_wait = sort map { "TIME-WAIT 127.0.0.1:$_ 127.0.0.1:808$n" } $n == 1 ? @ports : ();
+    subtest "sample$n: a FIN leaves TIME-WAIT at the client, the RST of a linger nothing" => sub {
+        is($seen{resets}, resets_by_linger($n, $rounds), 'the resets that the kernel has counted');
+        my @time_wait = sort map { "TIME-WAIT 127.0.0.1:$_ 127.0.0.1:808$n" } @ports;
+        @time_wait = () if $n != 1;
         my @expected = ("LISTEN 127.0.0.1:808$n 0.0.0.0:*", @time_wait);
-        is_deeply($left, \@expected, 'TIME-WAIT is at the client after a FIN, nowhere after a RST');
+        is_deeply($seen{sockets}, \@expected, 'the sockets');
+    };
 
-        my $server_log = slurp($server->{out});
-        is(steps($client_log), expected_lines($n, 'client', @ports), 'the lines of the client');
-        is(steps($server_log), expected_lines($n, 'server', @ports), 'the lines of the server');
-        like($client_log, qr/^1[1-3]:/, 'the times are local time');
+    subtest "sample$n: the programs say what they do, in local time" => sub {
+        is($seen{complaints}, '', 'every client exits with 0 and an empty stderr');
+        is(steps($seen{client}), expected_lines($n, 'client', @ports), 'the lines of the client');
+        is(steps($seen{server}), expected_lines($n, 'server', @ports), 'the lines of the server');
+        like($seen{client}, qr/^1[1-3]:/, 'local time');
+    };
 
-        # Who sends speaks before the packet and who receives after it.
-        $server_log =~ s/\A(?:.*\n)*?(?=.* accept )//;
-        my $wire = join '', map { $_->{line} } @{ $wire[0] };
+    subtest "sample$n: who sends speaks before the packet, and who receives after it" => sub {
+        my ($first) = packets($seen{recording});
+        my $wire = join '', map { $_->{line} } @$first;
+        my $client = $seen{client};
+        my $server = $seen{server};
         my ($sends) = in_order('ABCD is sent, comes by and is received',
-            $client_log => 'send', $wire => "808$n: .*length 4", $server_log => 'recv 4');
+            $client => 'send', $wire => "808$n: .*length 4", $server => 'recv 4');
         my (undef, undef, $reads) = in_order('so is CDEF',
-            $server_log => 'send', $wire => "808$n > .*length 4", $client_log => 'recv 4');
+            $server => 'send', $wire => "808$n > .*length 4", $client => 'recv 4');
         my $delay = $reads - $sends;
         if ($n == 1) {
             in_order('close() of the client, FIN, end of file at the server',
-                $client_log => 'close', $wire => 'Flags \[F', $server_log => 'recv 0');
+                $client => 'close', $wire => 'Flags \[F', $server => 'recv 0');
         } elsif ($n == 2) {
             in_order('close() of the server, RST, ECONNRESET at the client',
-                $server_log => 'close', $wire => 'Flags \[R', $client_log => 'ECONNRESET');
+                $server => 'close', $wire => 'Flags \[R', $client => 'ECONNRESET');
             cmp_ok($delay, '<', 2, 'the client reads at once');
         } else {
             in_order('close() of the server, RST, only then the client reads CDEF',
-                $server_log => 'close', $wire => 'Flags \[R', $client_log => 'recv 4');
+                $server => 'close', $wire => 'Flags \[R', $client => 'recv 4');
             cmp_ok($delay, '>', 2.99, 'the client reads after 3 s');
             cmp_ok($delay, '<', 4, 'and not much later');
         }
