@@ -2,7 +2,9 @@
 # scripts/lab.sh: a private network around a command, and nothing else between it and its caller.
 # (With the real sudo, on a terminal: sudo.t.)
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
 
 need(qw(tcpdump unshare ip script setpriv nft));
 private_network();
@@ -41,12 +43,15 @@ subtest 'a user has a private network, in which tcpdump may capture' => sub {
 subtest 'there is lo, up, and no more' => sub {
     my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1:0', Listen => 1);
     ok($listener, 'outside a port is taken');
-    my ($status, $out, $err) = run('env', $users_path, $lab, 'sh', '-c',
-        'ip -br link; ip -4 -br addr; readlink /proc/self/ns/net; cat /proc/net/tcp');
+    my $look = 'ip -br link; ip -4 -br addr; readlink /proc/self/ns/net; cat /proc/net/tcp';
+    my ($status, $out, $err) = run('env', $users_path, $lab, 'sh', '-c', $look);
     is("$status $err", '0 ', 'it adds no word of its own');
-    like($out, qr/^lo +\S+ .*<LOOPBACK,UP,LOWER_UP> *\nlo +\S+ +127\.0\.0\.1\/8 *\n/, 'lo');
-    unlike($out, qr{\Q@{[readlink '/proc/self/ns/net']}\E|^ *\d+: }m,
-        'another network, no port is taken');
+    my $link = qr/lo +\S+ .*<LOOPBACK,UP,LOWER_UP> */;
+    my $address = qr/lo +\S+ +127\.0\.0\.1\/8 */;
+    like($out, qr/^$link\n$address\n/, 'lo');
+    my $network = readlink '/proc/self/ns/net';
+    unlike($out, qr/\Q$network\E/, 'another network');
+    unlike($out, qr/^ *\d+: /m, 'no port is taken');
 };
 
 subtest 'no escape sequence of a bad argument reaches the terminal' => sub {
@@ -64,24 +69,33 @@ subtest "nft, ip, ss and tcpdump are found with an ordinary user's PATH" => sub 
         "0 /usr/sbin:/usr/bin:/bin\n", 'a PATH that has /usr/sbin is as it was');
 };
 
-# Each of the ports resets with linger. What does the client meet? There is nothing to wait for: a
-# RST that is lost does not come. The last port is closed, and refuses.
-my @resets = ($^X, "-I$root/tests", '-MLab', '-e', '$SIG{PIPE} = "IGNORE";
-    for (@ARGV) {
-        my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$_", Listen => 1);
-        my $c = IO::Socket::INET->new("127.0.0.1:$_");
-        hang_up(scalar $l->accept);
-        sleep 0.2;
-        $c->blocking(0);
-        print defined sysread($c, my $x, 1) ? "end" : $!{ECONNRESET} ? "reset" : "nothing";
-        $c->blocking(1);
-        $! = 0;
-        syswrite $c, "x";
-        sysread $c, $x, 1 if !$!;
-        print $!{ECONNRESET} || $!{EPIPE} ? " R, " : ", ";
+# A program: at each of the ports that it gets a server resets with linger. It prints what the client
+# reads ("reset" or "nothing"), and "R" if what it then sends is answered with a RST. Last, what comes
+# of a port where nobody listens.
+my @resets = ($^X, "-I$root/tests", '-Mv5.36', '-MLab', '-e', <<'END');
+    $SIG{PIPE} = 'IGNORE';
+
+    sub reads ($client) {
+        return 'end' if defined sysread $client, my $data, 1;
+        return $!{ECONNRESET} ? 'reset' : 'nothing';
     }
-    my $open = IO::Socket::INET->new("127.0.0.1:8099");
-    print $open ? "open" : $!{ECONNREFUSED} ? "refused" : "nothing"');
+
+    for my $port (@ARGV) {
+        my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 1);
+        my $client = IO::Socket::INET->new("127.0.0.1:$port");
+        hang_up(scalar $listener->accept);
+        sleep 0.2;    # a RST that is lost does not come, and cannot be waited for
+        $client->blocking(0);
+        print reads($client);
+        $client->blocking(1);
+        my $is_sent = syswrite $client, 'x';
+        print ' R' if !$is_sent || reads($client) eq 'reset';
+        print ', ';
+    }
+    my $open = IO::Socket::INET->new('127.0.0.1:8099');
+    print 'open' if $open;
+    print 'refused' if !$open && $!{ECONNREFUSED};
+END
 
 subtest "--lose-rst drops the RST,ACK of the samples that send one, and no other RST" => sub {
     my $lost = 'nothing R, ' x (@samples - 1);
@@ -100,7 +114,9 @@ subtest "--lose-rst drops the RST,ACK of the samples that send one, and no other
 # ---- nothing else changes -----------------------------------------------------------------------
 
 subtest 'the exit status of the command comes back' => sub {
-    is(said($lab, 'sh', '-c', "exit $_"), "$_ ", "status $_") for 0, 7, 125, 255;
+    for my $status (0, 7, 125, 255) {
+        is(said($lab, 'sh', '-c', "exit $status"), "$status ", "status $status");
+    }
     is((run($lab, './nothing'))[0], 127, 'a command that does not exist: 127, as a shell says it');
 };
 
@@ -116,11 +132,20 @@ subtest 'signals reach the command, and its death is seen' => sub {
 
 subtest 'arguments, directory, user, stdin and environment are the same' => sub {
     plan(skip_all => 'users may not have namespaces here') if $> && !$namespaces;
-    local @ENV{qw(LAB_TEST HOME LANG TZ PATH)} = ("a b\n*", '/nowhere', 'C', 'Lab-5',
-        "$path:/usr/sbin");
-    my @print = ($^X, '-MCwd', '-e', 'print join "|", @ARGV, getcwd, $>, $) + 0, <STDIN>,
-        map { "$_=$ENV{$_}" } sort grep { !/^(_|SHLVL|OLDPWD|PWD)$/ } keys %ENV',
-        '--', 'a b', '', '*', q('"), '$HOME', "two\nlines", '-n');
+    local %ENV = (
+        LAB_TEST => "a b\n*",
+        HOME     => '/nowhere',
+        LANG     => 'C',
+        TZ       => 'Lab-5',
+        PATH     => "$path:/usr/sbin",
+    );
+    my $print = <<'END';
+        delete @ENV{qw(_ SHLVL OLDPWD PWD)};    # a shell sets them
+        print join '|', @ARGV, getcwd, $>, $) + 0, <STDIN>;
+        print "|$_=$ENV{$_}" for sort keys %ENV;
+END
+    my @arguments = ('a b', '', '*', q('"), '$HOME', "two\nlines", '-n');
+    my @print = ($^X, '-MCwd', '-e', $print, '--', @arguments);
     my @with_stdin = ('sh', '-c', 'echo in | "$@"', 'sh');
     is(said(@with_stdin, $lab, @print), said(@with_stdin, @print), 'the same');
 };
@@ -133,12 +158,15 @@ subtest 'the terminal is the same' => sub {
 # ---- without a lab: one line, status 125 --------------------------------------------------------
 
 subtest 'what it cannot do is said in one line, with status 125' => sub {
-    is(said($lab, @$_), "125 lab.sh: no COMMAND $usage\n",
-        "no command: '@$_'") for [], [''], ['--lose-rst'];
+    for my $arguments ([], [''], ['--lose-rst']) {
+        is(said($lab, @$arguments), "125 lab.sh: no COMMAND $usage\n", "no command: '@$arguments'");
+    }
     is(said($lab, '--fast', 'true'), "125 lab.sh: --fast: unknown option $usage\n", 'an option');
     is(said($lab, '--help'), "0 " . substr($usage, 1, -1) . "\n", '--help is no error');
     my $bin = commands();
-    symlink which($_), "$bin/$_" or die for qw(sh sed tr);
+    for my $tool (qw(sh sed tr)) {
+        symlink which($tool), "$bin/$tool" or die "symlink: $!";
+    }
     local $ENV{PATH} = $bin;
     is(said($lab, 'true'), "125 lab.sh: unshare: not found (sudo apt-get install util-linux)\n",
         'no unshare');
@@ -147,46 +175,62 @@ subtest 'what it cannot do is said in one line, with status 125' => sub {
 subtest 'a rule that nft refuses: the command is not run' => sub {
     plan(skip_all => 'sudo has its own PATH') if $> && !$namespaces;
     local $ENV{PATH} = commands(nft => 'exit 1') . ":$path";
-    is(join(' ', (run($lab, '--lose-rst', 'echo', 'ran'))[0, 1]), '125 ', 'status 125');
+    my ($status, $out) = run($lab, '--lose-rst', 'echo', 'ran');
+    is("$status $out", '125 ', 'status 125, and no output of the command');
 };
 
 subtest 'namespaces are refused to all: the command is not run, and why is said' => sub {
-    local $ENV{PATH} = commands(
-        unshare => 'echo "unshare: no namespaces for you" >&2; exit 1',
-        sudo => 'exit 1',
-        id => 'echo 4242',
-    ) . ":$path";
-    is(said($lab, 'sh', '-c', 'echo ran'),
-        "125 lab.sh: sudo is used, for a user may not have a private network "
-        . "here: unshare: no namespaces for you\n"
-        . "lab.sh: no private network here, sudo did not make one either\n",
-        'a user');
-    local $ENV{PATH} = commands(unshare => 'echo "unshare: not here" >&2; exit 1', id => 'echo 0')
-        . ":$path";
-    is(said($lab, 'sh', '-c', 'echo ran'), "125 lab.sh: no private network here: unshare: not here "
-        . "(scripts/capture.sh records on lo as well)\n", 'root');
+    my $bin = commands(
+        unshare => 'echo "unshare: not here" >&2; exit 1',
+        sudo    => 'exit 1',
+        id      => 'echo 4242',
+    );
+    local $ENV{PATH} = "$bin:$path";
+    my $sudo_is_used = 'sudo is used, for a user may not have a private network here';
+    is(said($lab, 'sh', '-c', 'echo ran'), <<"END", 'a user');
+125 lab.sh: $sudo_is_used: unshare: not here
+lab.sh: no private network here, sudo did not make one either
+END
+    shim($bin, 'id', 'echo 0');
+    my $no_network = 'no private network here: unshare: not here';
+    is(said($lab, 'sh', '-c', 'echo ran'), <<"END", 'root');
+125 lab.sh: $no_network (scripts/capture.sh records on lo as well)
+END
 };
 
 # ---- by sudo ------------------------------------------------------------------------------------
 
-# The PATH of a user who may not have namespaces, but a sudo that allows unshare alone: it writes
-# its arguments to "asked", and hands over no variable. Root plays nobody; a user plays root, in a
-# namespace.
+# A sudo that allows unshare alone: it writes its arguments to "asked", and hands over no variable.
+my $sudo = <<"END";
+echo "\$1 \$2" >>'$here/asked'
+[ "\$1" != -n ] || shift
+[ "\$1" = unshare ] || exit 1
+exec env -i SUDO_UID=1 PATH="\${0%/*}:/usr/sbin:/usr/bin:/sbin:/bin" "\$@"
+END
+
+# An unshare that refuses users their namespaces, and has OPTIONS for the others.
+sub unshare ($options) {
+    return <<"END";
+if [ "\$1" = --user ]; then
+    echo 'unshare: refused' >&2
+    exit 1
+fi
+exec /usr/bin/unshare $options "\$@"
+END
+}
+
+# The PATH of a user who may not have namespaces, but this sudo. Root plays nobody; a user plays root,
+# in a namespace.
 sub user_with_sudo () {
-    my %commands = (sudo => "echo \"\$1 \$2\" >>'$here/asked'
-        [ \"\$1\" != -n ] || shift
-        [ \"\$1\" = unshare ] || exit 1
-        exec env -i SUDO_UID=1 PATH=\"\${0%/*}:/usr/sbin:/usr/bin:/sbin:/bin\" \"\$@\"");
-    my $inner = '';
+    my $bin = commands(sudo => $sudo);
     if ($> == 0) {
-        $commands{id} = "echo $nobody";
+        shim($bin, 'id', "echo $nobody");
+        shim($bin, 'unshare', unshare(''));
     } else {
-        $inner = '--user --map-root-user --keep-caps';
-        $commands{setpriv} = "while [ \"\$1\" != -- ]; do shift; done\nshift\nexec \"\$@\"";
+        shim($bin, 'unshare', unshare('--user --map-root-user --keep-caps'));
+        shim($bin, 'setpriv', 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"');
     }
-    $commands{unshare} = "[ \"\$1\" != --user ] || { echo 'unshare: refused' >&2; exit 1; }
-        exec /usr/bin/unshare $inner \"\$@\"";
-    return commands(%commands) . ":$path";
+    return "$bin:$path";
 }
 
 SKIP: {
@@ -203,8 +247,17 @@ SKIP: {
     };
 
     subtest 'the command has the variables that lab.sh names' => sub {
-        local %ENV = (%ENV, HOME => '/nowhere', LANG => 'C', LC_TIME => 'C.UTF-8', TZ => 'Lab-5',
-            AWK => 'my awk', CI => 'no', TERM => 'dumb', LAB_TEST => 'not named');
+        local %ENV = (
+            %ENV,
+            HOME     => '/nowhere',
+            LANG     => 'C',
+            LC_TIME  => 'C.UTF-8',
+            TZ       => 'Lab-5',
+            AWK      => 'my awk',
+            CI       => 'no',
+            TERM     => 'dumb',
+            LAB_TEST => 'not named',
+        );
         my ($status, $out) = run($lab, 'env');
         for my $name (qw(HOME LANG LC_TIME TZ AWK CI TERM PATH)) {
             like($out, qr/^$name=\Q$ENV{$name}\E/m, $name);
@@ -214,9 +267,9 @@ SKIP: {
 
     subtest 'the command is the user again, who may capture and set rules' => sub {
         my $user = $> == 0 ? $nobody : 0;
-        is(said($lab, 'sh', '-c',
-            "$^X -e 'print \$>'; tcpdump -i lo -L >/dev/null 2>&1 && nft list tables"),
-            "0 $user", 'the same uid');
+        is(said($lab, $^X, '-e', 'print $>'), "0 $user", 'the same uid');
+        is(said($lab, 'sh', '-c', 'tcpdump -i lo -L >/dev/null 2>&1 && nft list tables'), '0 ',
+            'tcpdump and nft may do their work');
     };
 }
 done_testing;

@@ -52,7 +52,10 @@ sub in_order ($title, @lines) {
     my @at;
     while (my ($text, $pattern) = splice @lines, 0, 2) {
         my ($time) = $text =~ /^(\d\d:\d\d:\d\d\.\d{6}) .*$pattern/m;
-        die "$title: there is no line like $pattern\n" if !defined $time;
+        if (!defined $time) {
+            fail("there is a line like $pattern");
+            $time = '00:00:00';
+        }
         push @at, $time;
     }
     is("@at", join(' ', sort @at), $title);
