@@ -12,7 +12,9 @@ use Lab;
 
 sub parse ($file) {
     my $page = { file => $file, text => slurp($file), prose => '', sections => [] };
-    my ($block, $marker, $n) = (undef, '', 0);
+    my $block;
+    my $marker = '';
+    my $n = 0;
     for my $line (split /^/, $page->{text}) {
         $n++;
         if ($block && $line =~ /^ *```$/) {
@@ -76,21 +78,26 @@ sub problems ($section) {
     local $SIG{PIPE} = 'IGNORE';    # Ctrl-C for a terminal that has just ended
     for my $step (@{ $section->{steps} }) {
         my @parts = @{ $step->{parts} };
-        if ($step->{side_by_side}) {
-            do_parts(@parts);
-        } else {
-            do_parts($_) for @parts;
+        my @together = $step->{side_by_side} ? [@parts] : map { [$_] } @parts;
+        for my $some (@together) {
+            do_parts(@$some);
         }
         for my $part (@parts) {
             my $wanted = $part == $parts[-1] ? $step->{status} : 0;
-            push @problems, "line $part->{line}: exit status $part->{status}:\n$part->{out}"
-                if $part->{status} ne $wanted;
-            push @problems, "line $part->{line}: the compiler complains:\n$part->{out}"
-                if $part->{out} =~ /\b(?:warning|error): /;
-            push @problems, "line $part->{line}: not this output, but\n$part->{out}"
-                if defined $part->{shown} && differs($part);
+            for my $problem (problems_of($part, $wanted)) {
+                push @problems, "line $part->{line}: $problem:\n$part->{out}";
+            }
         }
     }
+    return @problems;
+}
+
+# What is wrong with PART, which has been done and should have ended with STATUS.
+sub problems_of ($part, $status) {
+    my @problems;
+    push @problems, "exit status $part->{status}" if $part->{status} ne $status;
+    push @problems, 'the compiler complains' if $part->{out} =~ /\b(?:warning|error): /;
+    push @problems, 'the page shows another output' if defined $part->{shown} && differs($part);
     return @problems;
 }
 
@@ -98,22 +105,27 @@ sub problems ($section) {
 # PARTS starts a client, and Ctrl-C when it has seen all their packets.
 sub do_parts (@parts) {
     my @begun = map { $_->{script} =~ /^\.\/sample(\d)\/client/mg } @parts;
+    my $captures = qr/^(?:sudo tcpdump .*-i |scripts\/capture\.sh\b(?! --run))/m;
     my %captured;
     for my $part (@parts) {
         my $script = $part->{script};
         $part->{serves} = $script =~ /^\.\/sample\d\/server/m;
-        $part->{captures} = $script =~ /^(?:sudo tcpdump .*-i |scripts\/capture\.sh\b(?! --run))/m;
+        $part->{captures} = $script =~ $captures;
         open_terminal($part);
         next if !$part->{captures};
         my @about = $script =~ /(?:port 808|capture\.sh sample)(\d)/g;
         @about = @begun if !@about;
-        $part->{packets} = () = join(' ', @wire{@about}) =~ /[<>]/g;
-        $captured{$_} = 1 for @about;
+        my @packets = map { split / / } @wire{@about};
+        $part->{packets} = @packets;
+        @captured{@about} = ();
     }
-    if (!@begun) {
-        converse($_) for sort keys %captured;
+    my @to_be_begun = @begun ? () : sort keys %captured;
+    for my $sample (@to_be_begun) {
+        converse($sample);
     }
-    end_terminal($_) for @parts;
+    for my $part (@parts) {
+        end_terminal($part);
+    }
 }
 
 # The user that the reader is, and whether the reader's sudo gives rights: a lab's user has them in
@@ -122,15 +134,13 @@ sub as_reader ($script) {
     return () if $ENV{READER_IS_ROOT};
     my $has_rights = $script =~ /^sudo |^scripts\/capture/m;
     my $capturing = '+net_raw,+net_admin';
-    my @who = ('setpriv');
-    if ($< == 0) {
-        push @who, qw(--reuid 65534 --regid 65534 --clear-groups);
-        push @who, ('--inh-caps', $capturing) if $has_rights;
-        push @who, ('--ambient-caps', $capturing) if $has_rights;
-    } elsif (!$has_rights) {
-        push @who, qw(--ambient-caps -all);
+    my @nobody = qw(setpriv --reuid 65534 --regid 65534 --clear-groups);
+    if ($< == 0 && $has_rights) {
+        return (@nobody, '--inh-caps', $capturing, '--ambient-caps', $capturing, '--');
     }
-    return $who[1] ? (@who, '--') : ();
+    return (@nobody, '--') if $< == 0;
+    return () if $has_rights;
+    return qw(setpriv --ambient-caps -all --);
 }
 
 # Starts the script of PART in a terminal; returns when it is ready for the next one.
@@ -139,12 +149,14 @@ sub open_terminal ($part) {
     $part->{pid} = open my $keys, '|-' or do {
         open STDOUT, '>', $part->{file} or die;
         open STDERR, '>&', \*STDOUT or die;
-        exec as_reader($part->{script}), 'script', '-qec', $part->{script}, '/dev/null';
+        my @command = (as_reader($part->{script}), 'script', '-qec', $part->{script}, '/dev/null');
+        exec @command or POSIX::_exit(127);
     };
     $part->{keys} = $keys;
     $Lab::started{ $part->{pid} } = 1;
-    my $ready = $part->{serves} || $part->{captures} ? qr/listening on|ready:| listen / : qr/(?!)/;
-    eventually(sub { terminal_over($part) || slurp($part->{file}) =~ $ready });
+    my $goes_on = $part->{serves} || $part->{captures};
+    my $ready = sub { $goes_on && slurp($part->{file}) =~ /listening on|ready:| listen / };
+    eventually(sub { terminal_over($part) || $ready->() });
 }
 
 # Whether the script of PART has ended; it is not waited for yet.
@@ -160,14 +172,18 @@ sub end_terminal ($part) {
     if ($part->{captures} && $to_file) {
         sleep 2;    # tcpdump gets packets for a file once a second, and nobody sees when
     } elsif ($part->{captures}) {
-        my $seen = sub { scalar(() = slurp($part->{file}) =~ /Flags \[/g) };
-        eventually(sub { terminal_over($part) || $seen->() >= $packets });
+        my $all_seen = sub {
+            my @seen = slurp($part->{file}) =~ /Flags \[/g;
+            return @seen >= $packets;
+        };
+        eventually(sub { terminal_over($part) || $all_seen->() });
     }
     syswrite $part->{keys}, "\x03" if !terminal_over($part);
     my $status = ended($part);
     $part->{status} = $status eq 'still running' ? $status : $status >> 8;
     $part->{status} = 0 if $part->{serves};
-    $part->{out} = slurp($part->{file}) =~ s/\r//gr =~ s/[^\n]\K\z/\n/r;
+    $part->{out} = slurp($part->{file}) =~ s/\r//gr;
+    $part->{out} .= "\n" if $part->{out} =~ /[^\n]\z/;
     $part->{status} = "not $packets packets"
         if $part->{captures} && $part->{out} !~ /(?<!\d)$packets packet/;
 }
@@ -198,5 +214,4 @@ sub same_every_run ($text) {
     s/ $//mg;
     return $_;
 }
-
 1;

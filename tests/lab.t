@@ -69,9 +69,9 @@ subtest "nft, ip, ss and tcpdump are found with an ordinary user's PATH" => sub 
         "0 /usr/sbin:/usr/bin:/bin\n", 'a PATH that has /usr/sbin is as it was');
 };
 
-# A program: at each of the ports that it gets a server resets with linger. It prints what the client
-# reads ("reset" or "nothing"), and "R" if what it then sends is answered with a RST. Last, what comes
-# of a port where nobody listens.
+# A program: at each of the ports that it is given a server resets with linger. It prints what the
+# client reads ("reset" or "nothing"), and "R" if what it then sends is answered with a RST. Last,
+# what comes of a port where nobody listens.
 my @resets = ($^X, "-I$root/tests", '-Mv5.36', '-MLab', '-e', <<'END');
     $SIG{PIPE} = 'IGNORE';
 
@@ -219,8 +219,8 @@ exec /usr/bin/unshare $options "\$@"
 END
 }
 
-# The PATH of a user who may not have namespaces, but this sudo. Root plays nobody; a user plays root,
-# in a namespace.
+# The PATH of a user who may not have namespaces, but this sudo. Root plays nobody; a user plays
+# root, in a namespace.
 sub user_with_sudo () {
     my $bin = commands(sudo => $sudo);
     if ($> == 0) {

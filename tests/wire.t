@@ -84,8 +84,8 @@ subtest 'the servers listen on 127.0.0.1 and nowhere else' => sub {
     stop($_) for @servers;
 };
 
-# Lets sampleN's programs converse, 10 times (sample3 once: it takes 3 s), and returns what there was
-# to see: on the wire, in the kernel while the server still ran, and of what the programs said.
+# Lets sampleN's programs converse, 10 times (sample3 once: it takes 3 s), and returns what there
+# was to see: on the wire, in the kernel while the server still ran, and of what the programs said.
 sub conversations_of ($n) {
     my $rounds = $n == 3 ? 1 : 10;
     my $before = resets();
