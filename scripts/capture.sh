@@ -80,6 +80,7 @@ await() { # SECONDS COMMAND...
         looks=$((looks - 1))
         sleep 0.02 # between two looks
     done
+    return 0 # and not the status of a sleep that Ctrl-C has ended
 }
 
 asked_or() { # COMMAND...: has a signal asked to stop, or is COMMAND true?

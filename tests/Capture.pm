@@ -10,14 +10,22 @@
 #   recorded(FILE...)      the conversations in FILEs, as in %wire, separated by |
 #   left_behind()          processes in this network that are not the test's, and temporary files
 #   running_here()         those processes alone
+#   hiding(NAME, SCRIPT)   the PATH with a command NAME that does SCRIPT instead of the real one, or
+#                          that is the program SCRIPT, if that is a path; also several of them
+#   hiding_tee(SCRIPT)     the same for tee, whatever the name of GNU's is
+#   listener(PORT)         a socket that listens
 package Capture;
 use v5.36;
 use Exporter 'import';
 use Lab;
 
-our @EXPORT = qw(place awake by_hand ctrl_c result kept recorded left_behind running_here);
+our @EXPORT = (
+    qw(place awake by_hand ctrl_c result kept recorded left_behind running_here),
+    qw(hiding hiding_tee listener),
+);
 
 my $test = $$;
+my $path = $ENV{PATH};
 my $tmp = tempdir(CLEANUP => 1);
 $ENV{TMPDIR} = $tmp;
 
@@ -86,5 +94,27 @@ sub left_behind ($seconds = 5) {
     };
     eventually($look, $seconds);
     return join "\n", @left;
+}
+
+sub hiding (%commands) {
+    my $bin = tempdir(CLEANUP => 1);
+    for my $name (keys %commands) {
+        my $script = $commands{$name};
+        if ($script =~ m{^/\S+$}) {
+            symlink $script, "$bin/$name" or die "$bin/$name: $!";
+        } else {
+            shim($bin, $name, $script);
+        }
+    }
+    return "$bin:$path";
+}
+
+sub hiding_tee ($script, %others) {
+    return hiding(tee => $script, gnutee => $script, %others);
+}
+
+sub listener ($port) {
+    return IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 9, ReuseAddr => 1)
+        // die "listen: $@";
 }
 1;

@@ -16,6 +16,7 @@ enter_lab();
 srand $seed;
 place(1, 2, 3);
 my $capture = 'scripts/capture.sh';
+my $grep = which('grep');
 my $header = 24;    # bytes of a pcap file without packets
 
 sub any (@things) {
@@ -112,11 +113,18 @@ subtest 'each signal ends a recording by hand, and it is whole' => sub {
     }
 };
 
-subtest 'a signal while a client sleeps ends it at once' => sub {
+subtest 'before it is ready a signal ends it as well, and what was recorded is whole' => sub {
+    older_recording();
+    local $ENV{PATH} = hiding(grep => "case \"\$*\" in *'listening on'*) exit 1 ;; esac
+        exec $grep \"\$@\"");
+    is(wrong_end(ctrl_c(has_recorded()), $wire{2}, 1), '', 'while it waits for tcpdump');
+};
+
+subtest 'Ctrl-C while a client sleeps ends it at once' => sub {
     older_recording();
     my $process = start('setsid', $capture, '--run', '-w', 'x.pcap', 'sample3');
     shows($process, qr/\[R/);
-    kill 'TERM', $process->{pid};
+    ctrl_c($process);
     ok(eventually(sub { Lab::over($process) }, 2.5), 'before its 3 s are over');
     like(result($process), qr/^1 .*: not a complete recording: interrupted .*, kept as x\.pcap\)/,
         'it says so');
