@@ -73,12 +73,12 @@ descendants() { # PID: prints the pids of its children, of theirs, and so on
 
 # Looks until COMMAND is true, for some SECONDS (more where a look takes long); else fails.
 await() { # SECONDS COMMAND...
-    looks=$(($1 * 50))
+    looks=$(($1 * 20))
     shift
     until "$@"; do
         [ "$looks" -gt 0 ] || return 1
         looks=$((looks - 1))
-        sleep 0.02 # between two looks
+        sleep 0.05 # between two looks
     done
     return 0 # and not the status of a sleep that Ctrl-C has ended
 }

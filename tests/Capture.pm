@@ -10,8 +10,8 @@
 #   recorded(FILE...)      the conversations in FILEs, as in %wire, separated by |
 #   left_behind()          processes in this network that are not the test's, and temporary files
 #   running_here()         those processes alone
-#   hiding(NAME, SCRIPT)   the PATH with a command NAME that does SCRIPT instead of the real one, or
-#                          that is the program SCRIPT, if that is a path; also several of them
+#   hiding(NAME, SCRIPT)   the PATH with a command NAME that does SCRIPT instead of the real one; also
+#                          with several of them
 #   hiding_tee(SCRIPT)     the same for tee, whatever the name of GNU's is
 #   listener(PORT)         a socket that listens
 package Capture;
@@ -99,12 +99,7 @@ sub left_behind ($seconds = 5) {
 sub hiding (%commands) {
     my $bin = tempdir(CLEANUP => 1);
     for my $name (keys %commands) {
-        my $script = $commands{$name};
-        if ($script =~ m{^/\S+$}) {
-            symlink $script, "$bin/$name" or die "$bin/$name: $!";
-        } else {
-            shim($bin, $name, $script);
-        }
+        shim($bin, $name, $commands{$name});
     }
     return "$bin:$path";
 }

@@ -12,7 +12,8 @@ delete @ENV{qw(SUDO_UID AWK)};
 my $capture = 'scripts/capture.sh';
 my $tcpdump = which('tcpdump');
 my $tee = which('gnutee') // which('tee');
-my $no_sleep = which('true');    # limits are counted in looks
+my $sleep = which('sleep');
+my $short_sleep = "exec $sleep 0.003";    # limits are counted in looks: these are reached sooner
 
 subtest 'a conversation that lacks its beginning or its end is told' => sub {
     place();
@@ -71,7 +72,7 @@ subtest 'a client that failed: its words, the recording, and status 1' => sub {
 subtest 'fewer conversations than clients are not complete' => sub {
     place(1, 2);
     save('sample2/client', "#!/bin/sh\necho ' connect '\n");
-    local $ENV{PATH} = hiding(sleep => $no_sleep);
+    local $ENV{PATH} = hiding(sleep => $short_sleep);
     like(result(start($capture, '--run', 'all')),
         qr/^1 .*: not a .*: not 2 conversations \(11 packets, 1 /,
         'one of two');
@@ -141,7 +142,7 @@ subtest 'a tee that is killed is told' => sub {
 
 subtest 'a tee that does not move is not waited for' => sub {
     place();
-    local $ENV{PATH} = hiding_tee('exec perl -e "sleep 600"', sleep => $no_sleep);
+    local $ENV{PATH} = hiding_tee('exec perl -e "sleep 600"', sleep => $short_sleep);
     like(result(ctrl_c(by_hand('sample1'))), qr/^1 .*: tcpdump and tee have not ended in 10 s /,
         'it is named');
     is(left_behind(), '', 'nothing is left behind');
@@ -151,7 +152,7 @@ subtest 'a program that does not say its line is waited for, and not for ever' =
     place();
     save('sample1/server', "#!/bin/sh\nexec perl -e 'sleep 600'\n");
     save('sample2/server', "#!/bin/sh\necho 'no time' >&2\n");
-    local $ENV{PATH} = hiding(sleep => $no_sleep);
+    local $ENV{PATH} = hiding(sleep => $short_sleep);
     is(result(start($capture, '--run', 'sample1')), '1 capture.sh: not a complete recording: '
         . "sample1 server: no line about listen in 10 s (nothing is kept)\n", 'the line is named');
     is(result(start($capture, '--run', 'sample2')), '1 capture.sh: not a complete recording: '

@@ -163,7 +163,7 @@ subtest 'the programs are on one CPU, where lo cannot swap packets' => sub {
 
 subtest 'a reader that does not read takes nothing from the recording' => sub {
     place();
-    local $ENV{PATH} = hiding(sleep => "[ -e hurry ] || exec $sleep \"\$@\"");
+    local $ENV{PATH} = hiding(sleep => "[ ! -e hurry ] || set -- 0.01\nexec $sleep \"\$@\"");
     pipe my $from, my $full or die "pipe: $!";    # nobody reads from it
     fcntl $full, F_SETFD, 0;
     my $to_pipe = 'exec setsid scripts/capture.sh -w many.pcap sample2 >&"$0"';
@@ -173,7 +173,7 @@ subtest 'a reader that does not read takes nothing from the recording' => sub {
     many_conversations(100);    # 800 lines are more than fits into the pipes
     eventually(sub { 100 == (() = recorded('many.pcap') =~ /<R\./g) });
     stop($server);
-    save('hurry', '');    # the seconds for a reader that is slow pass at once
+    save('hurry', '');    # the seconds for a reader that is slow pass sooner
     is(result(ctrl_c($process)), kept(800, 100, 'many.pcap'), 'all are whole');
     is(left_behind(), '', 'nothing is left behind');
 };
