@@ -78,7 +78,8 @@ for my $n (@samples) {
 subtest 'Ctrl-Z and fg do not end a client that waits' => sub {
     my ($client, $peer) = meet(1, listener(1));
     sysread $peer, my $data, 4;
-    kill $_, $client->{pid} for 'STOP', 'CONT';
+    kill 'STOP', $client->{pid};
+    kill 'CONT', $client->{pid};
     syswrite $peer, 'CDEF';
     is(ended($client), 0, 'it gets its answer');
 };
@@ -128,6 +129,16 @@ sub provoke ($n, $listener, $pieces, $end) {
     return { n => $n, client => $client, peer => $peer, began => $began, got => $data };
 }
 
+# What sampleN's client prints that SAYS this, or nothing, on stderr.
+sub expected_lines ($n, $says) {
+    my @lines = ('connect PEER from SELF', 'send 4 bytes "ABCD"');
+    return @lines if $says =~ /not "CDEF"/;
+    push @lines, 'recv 4 bytes "CDEF"';
+    return @lines if $says;
+    push @lines, 'recv ECONNRESET (Connection reset by peer)' if $n != 1;
+    return (@lines, 'close');
+}
+
 # All at the same time, for silence takes 5 s, and sample3's clients sleep for 3 s.
 my @meetings;
 for my $n (@samples) {
@@ -156,14 +167,12 @@ for my $meeting (@meetings) {
     my $met = $says || 'success';
     subtest "sample$n: a server that $meeting->{does} is met with: $met" => sub {
         is($meeting->{got}, 'ABCD', 'the client sends ABCD');
-        is(ended($client), $says ? 1 << 8 : 0, 'exit status');
-        is(slurp($client->{err}), $says ? "$says\n" : '', 'what it says on stderr');
-        my @steps = ('connect PEER from SELF', 'send 4 bytes "ABCD"');
-        push @steps, 'recv 4 bytes "CDEF"' if !$says || $says =~ /not ECONNRESET/;
-        push @steps, 'recv ECONNRESET (Connection reset by peer)' if !$says && $n != 1;
-        push @steps, 'close' if !$says;
+        my $status = $says ? 1 : 0;
+        is(ended($client), $status << 8, "exit status $status");
+        my $complaint = $says ? "$says\n" : '';
+        is(slurp($client->{err}), $complaint, 'what it says on stderr');
         my $lines = steps(slurp($client->{out})) =~ s/\d\S+:808$n from \S+/PEER from SELF/r;
-        is_deeply([split /\n/, $lines], \@steps, 'its lines');
+        is_deeply([split /\n/, $lines], [expected_lines($n, $says)], 'its lines');
         if ($says =~ /timed out/) {
             my $seconds = written($client->{err}) - $meeting->{began};
             $seconds -= 3 if $n == 3;    # it sleeps before it reads

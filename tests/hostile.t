@@ -18,8 +18,8 @@ my $crowd = 64;    # clients at once, now and then
 # A kernel that randomizes more bits than an older ASan knows of makes it fail at its start.
 my @steady = system('setarch -R true 2>/dev/null') ? () : ('setarch', '-R');
 my %under = (
-    plain => [],
-    asan => \@steady,
+    plain    => [],
+    asan     => \@steady,
     valgrind => [qw(valgrind -q --leak-check=full --error-exitcode=99)],
 );
 
@@ -29,8 +29,10 @@ sub command ($build, $n, $role) {
     return (@{ $under{$build} }, $program);
 }
 
+# How many descriptors PROCESS has.
 sub descriptors ($process) {
-    return scalar(() = glob "/proc/$process->{pid}/fd/*");
+    my @all = glob "/proc/$process->{pid}/fd/*";
+    return scalar @all;
 }
 
 # ---- the attackers, as `hostile.t N ROUNDS SEED` ------------------------------------------------
@@ -41,31 +43,45 @@ sub dial ($n) {
     return $peer;
 }
 
+# Whether to do now what is done once in N times.
+sub now_and_then ($n) {
+    return rand($n) < 1;
+}
+
 # Sends some of ABCD, or of what is like it, or nothing, in one of several ways; then, now and then,
 # very much. The server may be gone already: that is what we are here for.
 sub talk ($peer) {
     my $like_it = substr "ABCE\0CDEG\xff\n%nCDEXABCX", rand 17;
-    my $bytes = substr rand() < 0.5 ? 'ABCD' : $like_it, 0, rand 5;
-    my $way = int rand 4;
-    if ($way == 0) {
+    my $bytes = now_and_then(2) ? 'ABCD' : $like_it;
+    $bytes = substr $bytes, 0, rand 5;
+    my $way = (qw(pieces urgent whole whole))[rand 4];
+    if ($way eq 'pieces') {
         for my $piece (split //, $bytes) {
             send $peer, $piece, 0;
             sleep 0.001 * int rand 3;    # so that some come alone
         }
+    } elsif ($way eq 'urgent') {
+        send $peer, $bytes, MSG_OOB;
     } else {
-        send $peer, $bytes, $way == 1 ? MSG_OOB : 0;
+        send $peer, $bytes, 0;
     }
-    my $much = rand 8 < 1 ? rand 16 : 0;
-    send $peer, 'x' x 65536, MSG_DONTWAIT for 1 .. $much;
+    my $much = now_and_then(8) ? rand 16 : 0;
+    for (1 .. $much) {
+        send $peer, 'x' x 65536, MSG_DONTWAIT;
+    }
 }
 
 # Ends a conversation: leaves, resets, says FIN and resets, or says FIN and reads to the end.
 sub finish ($peer, $way) {
     shutdown $peer, 1 if $way =~ /FIN/;
-    if ($way eq 'FIN, read') {
+    if ($way =~ /read/) {
         1 while sysread $peer, my $data, 65536;
     }
-    return $way =~ /reset/ ? hang_up($peer) : close $peer;
+    if ($way =~ /reset/) {
+        hang_up($peer);
+    } else {
+        close $peer;
+    }
 }
 
 # One conversation as it should be: 1; dies if it is not.
@@ -85,14 +101,22 @@ sub converse_well ($n) {
 sub attack ($n, $rounds, $seed) {
     srand $seed;
     $SIG{PIPE} = 'IGNORE';
-    my @ways = ('leave', 'reset', 'FIN, reset', 'FIN, read');
     for my $round (1 .. $rounds) {
         alarm $Lab::patience;
-        my @peers = map { dial($n) } 1 .. (rand 40 < 1 ? $crowd : 1);
-        talk($_) for @peers;
-        recv $peers[0], my $data, 1 + rand 4, MSG_DONTWAIT if rand 4 < 1;
-        my $choice = @peers > 1 ? 3 : 4;    # in a crowd nobody reads to the end: it takes turns
-        finish($_, $ways[rand $choice]) for @peers;
+        my @ways = ('leave', 'reset', 'FIN, reset', 'FIN, read');
+        my $clients = 1;
+        if (now_and_then(40)) {
+            $clients = $crowd;
+            pop @ways;    # nobody reads to the end, for the server takes one after the other
+        }
+        my @peers = map { dial($n) } 1 .. $clients;
+        for my $peer (@peers) {
+            talk($peer);
+        }
+        recv $peers[0], my $data, 1 + rand 4, MSG_DONTWAIT if now_and_then(4);
+        for my $peer (@peers) {
+            finish($peer, $ways[rand @ways]);
+        }
         converse_well($n) if $round % 16 == 0;
     }
     converse_well($n);    # who came before it has been served then
@@ -168,11 +192,16 @@ subtest 'valgrind and the sanitizers have nothing to report of the clients' => s
     my @builds = ('valgrind', $no_asan ? () : 'asan');
     my %client;
     for my $build (@builds) {
-        $client{"$build, sample$_"} = start(command($build, $_, 'client')) for @samples;
+        for my $n (@samples) {
+            $client{"$build, sample$n"} = start(command($build, $n, 'client'));
+        }
     }
     for my $name (sort keys %client) {
-        is(ended($client{$name}) . slurp($client{$name}{err}), '0', $name);
+        is(ended($client{$name}), 0, "$name: exit status");
+        is(slurp($client{$name}{err}), '', "$name: stderr");
     }
-    stop($_) for @servers;
+    for my $server (@servers) {
+        stop($server);
+    }
 };
 done_testing;

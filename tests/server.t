@@ -84,8 +84,8 @@ for my $n (@samples) {
             ['ABC', 'recv 0 bytes (end of file)'],
             ['', 'recv 0 bytes (end of file)'],
         );
-        for (@wrong) {
-            my ($bytes, $line) = @$_;
+        for my $wrong (@wrong) {
+            my ($bytes, $line) = @$wrong;
             my $peer = peer($n, $bytes);
             shutdown $peer, 1 if length $bytes < 4;
             is(answer($peer), '', "'$bytes' gets no answer");
