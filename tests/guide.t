@@ -2,8 +2,8 @@
 # Does what TCPDUMP_GUIDE.md and README.md tell their reader to do, as an ordinary user would, and
 # compares what they print, byte for byte (captured just now: but for times, ports and the like).
 #
-#   ```sh     commands. What stands under one heading is done in a copy of the project and a lab of
-#             its own. "# ターミナル1" and "# terminal 1" begin a terminal beside the others, another
+#   ```sh     commands. What stands under one heading is done in a copy of the project of its own,
+#             in a lab. "# ターミナル1" and "# terminal 1" begin a terminal beside the others, another
 #             comment something that is done after what stands before it.
 #   the rest  (```text, ```c) is the output of the commands before it, one block a terminal
 #
@@ -54,16 +54,18 @@ case \$1 in
 *) PATH=\$PATH:/usr/sbin exec "\$@" ;;
 esac
 END
+my $is_utf8 = ($ENV{LANG} // '') =~ /UTF-8/i;
+my %kept = map { $_ => $ENV{$_} } grep { defined $ENV{$_} } qw(CI PATIENCE);
 %ENV = (
+    %kept,
     PATH    => "$dir/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
     HOME    => $dir,
     USER    => 'reader',
     SHELL   => '/bin/bash',
     TERM    => 'dumb',
-    LANG    => ($ENV{LANG} // '') =~ /UTF-8/i ? $ENV{LANG} : 'C.UTF-8',
+    LANG    => $is_utf8 ? $ENV{LANG} : 'C.UTF-8',
     TZ      => 'JST-9',    # as the guide asks
     TMPDIR  => $ENV{TMPDIR} // '/tmp',
-    map { $_ => $ENV{$_} } grep { defined $ENV{$_} } qw(CI PATIENCE),
 );
 my $copied = 'Makefile .gitignore sample? scripts tests/reference TCPDUMP_GUIDE.md README.md';
 my @clone = (
@@ -97,21 +99,24 @@ for my $n (@numbers) {
 my ($allowed) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:\s*(.*)/m;
 my @cpus = map { /(\d+)-(\d+)/ ? $1 .. $2 : $_ } split /,/, $allowed;
 
-# Each lab does some of the sections, one after the other. There are several, for a section waits
-# most of the time. Each is on one CPU, where packets keep their order.
-my @labs;
-my $count = 6;
-for my $i (0 .. $count - 1) {
-    my @some = grep { $_ % $count == $i } @numbers;
-    my @command = ($^X, "-I$root/tests", "$root/tests/guide.t", $dir, @some);
-    my $cpu = $cpus[$i % @cpus];
-    push @labs, start('taskset', '-c', $cpu, "$root/scripts/lab.sh", @command) if @some;
+# Six labs do the sections beside each other, for most of the time a section waits. Each is on one
+# CPU, where packets keep their order.
+my @share;
+for my $i (0 .. $#numbers) {
+    push @{ $share[$i % 6] }, $numbers[$i];
 }
-eventually(sub { !grep { !Lab::over($_) } @labs }, 5 * $Lab::patience);
+my @labs;
+for my $i (0 .. $#share) {
+    my @do_sections = ($^X, "-I$root/tests", "$root/tests/guide.t", $dir, @{ $share[$i] });
+    push @labs, start('taskset', '-c', $cpus[$i % @cpus], "$root/scripts/lab.sh", @do_sections);
+}
+my $all_over = sub { !grep { !Lab::over($_) } @labs };
+eventually($all_over, 5 * $Lab::patience);
 for my $n (@numbers) {
     my $section = $sections[$n];
-    my $problems = -e "$dir/$n.problems" ? slurp("$dir/$n.problems") : 'it was not done to its end';
     my $where = "$section->{file}, line $section->{line}";
+    my $problems = "it was not done to its end\n";
+    $problems = slurp("$dir/$n.problems") if -e "$dir/$n.problems";
     is($problems, '', "$where: '$section->{heading}' does what it shows");
 }
 is(join('', map { slurp($_->{err}) } @labs), '', 'Nothing else is said');
