@@ -81,8 +81,10 @@ sub skip_or_fail ($reason) {
 
 # The path of TOOL, or undef. An ordinary user's PATH lacks /usr/sbin.
 sub which ($tool) {
-    my @places = (split(/:/, $ENV{PATH}), '/usr/sbin');
-    return (grep { -x } map { "$_/$tool" } @places)[0];
+    for my $place (split(/:/, $ENV{PATH}), '/usr/sbin') {
+        return "$place/$tool" if -x "$place/$tool";
+    }
+    return undef;
 }
 
 # The file needs these commands.
@@ -120,8 +122,8 @@ sub start (@command) {
         open STDIN,  '<', '/dev/null' or die;
         open STDOUT, '>', "$dir/out"  or die;
         open STDERR, '>', "$dir/err"  or die;
-        # ignored here, they would be ignored there
-        $SIG{$_} = 'DEFAULT' for qw(PIPE QUIT);
+        $SIG{PIPE} = 'DEFAULT';    # ignored here, it would be ignored there
+        $SIG{QUIT} = 'DEFAULT';
         exec { $command[0] } @command or POSIX::_exit(127);
     }
     $started{$pid} = 1;
@@ -181,7 +183,8 @@ sub run (@command) {
     if ($status eq 'still running') {
         stop($process, 'KILL');
     } else {
-        $status = $status & 127 ? 128 + ($status & 127) : $status >> 8;
+        my $signal = $status & 127;
+        $status = $signal ? 128 + $signal : $status >> 8;
     }
     return ($status, slurp($process->{out}), slurp($process->{err}));
 }
@@ -225,7 +228,8 @@ END {
     my @all = map { ($_, -$_) } keys %started;    # with its group, if it has one of its own
     kill 'TERM', @all;
     my $all_ended = sub {
-        delete @started{ grep { waitpid($_, WNOHANG) } keys %started };
+        my @ended = grep { waitpid($_, WNOHANG) } keys %started;
+        delete @started{@ended};
         return !%started;
     };
     eventually($all_ended, 5);
