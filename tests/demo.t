@@ -2,7 +2,10 @@
 # make demo, in a fresh copy: in a private network, and on lo where none is to be had. (With a sudo
 # that asks for a password: sudo.t.)
 use v5.36;
-use FindBin; use lib $FindBin::Bin; use Lab; use Capture;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
+use Capture;
 
 need(qw(tcpdump make flock setpriv setsid taskset));
 enter_lab();    # so that lo is not this machine's
@@ -10,12 +13,11 @@ delete @ENV{qw(LC_ALL MAKEFLAGS MFLAGS MAKELEVEL)};
 $ENV{LANG} = 'C.UTF-8';
 my $path = $ENV{PATH};
 
-# A fresh copy, in which all is built but for one program.
+# A fresh copy, in which all is built.
 sub fresh_copy () {
     my $place = place();
     system('cp', '-a', "$root/Makefile", $place) == 0 or die 'cp';
     run('make', '-s');
-    unlink 'sample2/client';
     return;
 }
 
@@ -26,6 +28,7 @@ my $all = 'sample1   client closed sample2   server reset sample3   server reset
 
 subtest 'make demo builds, records, draws and judges the three samples' => sub {
     fresh_copy();
+    unlink 'sample2/client' or die;
     my $demo = start('make', 'demo');
     ok(shows($demo, qr/sleeps for 3 s/), 'it says what it waits for');
     is(verdicts(slurp($demo->{out})), $all =~ s/ sample3.*//r,
@@ -61,7 +64,6 @@ subtest 'where there is no private network it is done on lo, and it says so' => 
 for my $n (2, 3) {
     subtest "make demo fails when sample$n fails" => sub {
         fresh_copy();
-        run('make', '-s');
         awake();
         rename "sample$n/client", "sample$n/client.real" or die;
         save("sample$n/client", "#!/bin/sh\n\"\$0.real\"\necho 'it hurts' >&2\nexit 1\n");
