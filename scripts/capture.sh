@@ -439,17 +439,25 @@ has_come_to() { # CALL
     grep -q " $1 " "$log" || ended "$started"
 }
 
-# Lets the ladder look at FILE, if that has grown: sets conversations, their number, and ladder, its
-# exit status (0: all are whole). In a session of its own, for its tcpdump would hear the signals of
-# this one.
+# Lets the ladder look at FILE, and prints its verdicts. In a session of its own, for its tcpdump
+# would hear the signals of this one.
+verdicts() { # [LOG]
+    setsid timeout -s KILL 300 "$root/scripts/ladder.sh" --verdict "$file" "$@"
+}
+
+# The same if FILE has grown: sets conversations, their number, and ladder, the exit status (0: all
+# are whole).
 checked=nothing # or the size of FILE then
 check() {
     size=$(wc -c <"$file")
     [ "$size" != "$checked" ] || return 0
     checked=$size
     [ "${size:-0}" -lt 10000000 ] || say 'checking the recording ...' # it takes seconds
-    setsid "$root/scripts/ladder.sh" --verdict "$file" >"$work/verdicts" 2>"$work/ladder words"
-    ladder=$?
+    { # whose stderr takes the shell's word about one that is killed, too
+        verdicts >"$work/verdicts"
+        ladder=$?
+    } 2>"$work/ladder words"
+    [ "$ladder" -ne 137 ] || echo 'it was killed, or not over in 300 s' >"$work/ladder words"
     conversations=$(grep -c . "$work/verdicts")
 }
 all_seen() { # are the conversations of all clients recorded, or will they never be?
@@ -578,7 +586,7 @@ if [ -n "$problem" ]; then
 fi
 next="$(quoted "${in_root}scripts/ladder.sh") $(quoted "$file")"
 belongs() { # LOG: does the ladder find its calls in FILE? One of an older recording may lie there
-    [ -f "$1" ] && "$root/scripts/ladder.sh" --verdict "$file" "$1" >"$work/verdicts" 2>&1
+    [ -f "$1" ] && verdicts "$1" >"$work/verdicts" 2>&1
 }
 for log in server.log client.log; do # as README's tee keeps them
     [ -n "$run" ] || ! belongs "$log" || next="$next $log"

@@ -11,6 +11,7 @@ enter_lab();
 delete @ENV{qw(SUDO_UID AWK)};
 my $capture = 'scripts/capture.sh';
 my $tcpdump = which('tcpdump');
+my $timeout = which('timeout');
 my $tee = which('gnutee') // which('tee');
 my $sleep = which('sleep');
 my $short_sleep = "exec $sleep 0.003";    # limits are counted in looks: these are reached sooner
@@ -117,6 +118,20 @@ subtest 'a check that fails is told, and the recording stays' => sub {
         qr/^1 .*: not a complete recording: it could not be checked: .+ \(11 packets, .* kept as /,
         'no awk');
     is(recorded('captures/sample1.pcap'), $wire{1}, 'it is whole');
+};
+
+subtest 'a check that does not end is ended, and the recording stays' => sub {
+    place();
+    local $ENV{AWK} = save(getcwd() . '/awk', "#!/bin/sh\nexec sleep 600\n");
+    local $ENV{PATH} = hiding(timeout => "shift 3\nexec $timeout -s KILL 0.2 \"\$@\"");
+    my $process = by_hand('sample1');
+    converse(1);
+    shows($process, qr/\A(?:.*\n){11}\z/);
+    like(result(ctrl_c($process)),
+        qr/^1 .*: not a complete .*: it could not be checked: .* not over in 300 s \(.* kept as /,
+        'the limit is named');
+    is(recorded('captures/sample1.pcap'), $wire{1}, 'it is whole');
+    is(left_behind(), '', 'nothing is left behind');
 };
 
 subtest 'a full disk is told in the words of tee' => sub {
