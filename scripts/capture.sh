@@ -133,91 +133,105 @@ clean_up() {
     [ -z "$work" ] || rm -rf -- "$work"
     [ -z "$last_words" ] || say "$last_words"
 }
-trap clean_up EXIT
-trap 'asked=1' INT TERM HUP QUIT PIPE
 
 # ---- what is asked -----------------------------------------------------------------------------
 run=''
 file=''
 what=''
-while [ $# -gt 0 ]; do
-    case $1 in
-    --run)
-        run=1
-        ;;
-    -w)
-        file=${2-}
-        case $file in '' | -*) bad_usage '-w: no FILE' ;; esac
+own_words=0 # of the arguments: all but tcpdump's
+read_arguments() { # ARGUMENT...
+    all_words=$#
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --run)
+            run=1
+            ;;
+        -w)
+            file=${2-}
+            case $file in '' | -*) bad_usage '-w: no FILE' ;; esac
+            shift
+            ;;
+        -h | --help)
+            sed -n '/^# usage/,/^# Exit/s/^# //p' "$0"
+            exit 0
+            ;;
+        --)
+            shift
+            break
+            ;;
+        -*)
+            bad_usage "$1: unknown option; tcpdump's come after --"
+            ;;
+        *)
+            [ -z "$what" ] || bad_usage "$1: one sample, or all"
+            what=${1%/}
+            [ -n "$what" ] || bad_usage "'$1': unknown sample"
+            ;;
+        esac
         shift
+    done
+    own_words=$((all_words - $#))
+    if [ -z "$what" ]; then
+        what=all
+        [ -n "$run" ] ||
+            say 'no sample given: recording all of them until Ctrl-C (--help: the usage)'
+    fi
+}
+
+# Sets root, in_root (before names in the project), samples and filter.
+find_samples() {
+    root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
+    in_root=$root/
+    [ "$PWD" != "$root" ] || in_root=''
+    case $what in
+    all)
+        samples=$(cd "$root" && echo sample[1-9])
+        filter='tcp portrange 8081-8089'
         ;;
-    -h | --help)
-        sed -n '/^# usage/,/^# Exit/s/^# //p' "$0"
-        exit 0
-        ;;
-    --)
-        shift
-        break
-        ;;
-    -*)
-        bad_usage "$1: unknown option; tcpdump's come after --"
+    sample[1-9])
+        samples=$what
+        filter="tcp port 808${what#sample}"
         ;;
     *)
-        [ -z "$what" ] || bad_usage "$1: one sample, or all"
-        what=${1%/}
-        [ -n "$what" ] || bad_usage "'$1': unknown sample"
+        bad_usage "$what: unknown sample"
         ;;
     esac
-    shift
-done
-if [ -z "$what" ]; then
-    what=all
-    [ -n "$run" ] || say 'no sample given: recording all of them until Ctrl-C (--help: the usage)'
-fi
-
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
-in_root=$root/ # before names in the project
-[ "$PWD" != "$root" ] || in_root=''
-case $what in
-all)
-    samples=$(cd "$root" && echo sample[1-9])
-    filter='tcp portrange 8081-8089'
-    ;;
-sample[1-9])
-    samples=$what
-    filter="tcp port 808${what#sample}"
-    ;;
-*)
-    bad_usage "$what: unknown sample"
-    ;;
-esac
-for sample in $samples; do
-    [ -d "$root/$sample" ] || bad_usage "$sample: unknown sample"
-done
+    for sample in $samples; do
+        [ -d "$root/$sample" ] || bad_usage "$sample: unknown sample"
+    done
+}
 
 # ---- what it needs -----------------------------------------------------------------------------
-uid=$(id -u)
-[ "$uid" -ne 0 ] || [ "${SUDO_UID:-0}" -eq 0 ] ||
-    die 'started with sudo: run it as yourself, it uses sudo for tcpdump alone'
-for tool in tcpdump flock setpriv setsid taskset; do
-    command -v $tool >/dev/null || die "$tool: not found (sudo apt-get install tcpdump util-linux)"
-done
-for sample in $samples; do
-    for role in server client; do
-        [ -x "$root/$sample/$role" ] || die "$sample/$role: not built (run make first)"
+check_needs() {
+    uid=$(id -u)
+    [ "$uid" -ne 0 ] || [ "${SUDO_UID:-0}" -eq 0 ] ||
+        die 'started with sudo: run it as yourself, it uses sudo for tcpdump alone'
+    for tool in tcpdump flock setpriv setsid taskset; do
+        command -v $tool >/dev/null ||
+            die "$tool: not found (sudo apt-get install tcpdump util-linux)"
     done
-done
-for option; do # of tcpdump, which would write or read other files than ours
-    case $option in
-    -[rwV]* | -[!-]*[rwV]) bad_usage "$option: not after -- (-w FILE stands before it)" ;;
-    esac
-done
-# From an empty recording (a pcap header and no packet) tcpdump prints nothing, but it says what it
-# does not like in its options.
-[ $# -eq 0 ] ||
+    for sample in $samples; do
+        for role in server client; do
+            [ -x "$root/$sample/$role" ] || die "$sample/$role: not built (run make first)"
+        done
+    done
+}
+
+check_options() { # TCPDUMP-OPTION...
+    for option; do # which would write or read other files than ours
+        case $option in
+        -[rwV]* | -[!-]*[rwV]) bad_usage "$option: not after -- (-w FILE stands before it)" ;;
+        esac
+    done
+    [ $# -gt 0 ] || return 0
+    # From an empty recording (a pcap header and no packet) tcpdump prints nothing, but it says what
+    # it does not like in its options.
     complaint=$(printf '\324\303\262\241\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0' |
         tcpdump -nn -r - "$@" 2>&1 >/dev/null) ||
-    die "$(printf '%s\n' "$complaint" | grep -m 1 '^tcpdump: ')" \
-        '(after -- come options of tcpdump: man tcpdump)'
+        die "$(printf '%s\n' "$complaint" | grep -m 1 '^tcpdump: ')" \
+            '(after -- come options of tcpdump: man tcpdump)'
+}
+
 no_sudo() { # prints what somebody may do who has none
     if unshare --user --net true 2>/dev/null; then
         echo "without sudo: scripts/lab.sh scripts/capture.sh --run $what"
@@ -225,30 +239,36 @@ no_sudo() { # prints what somebody may do who has none
         echo 'only root may capture here'
     fi
 }
-sudo=''
-if [ "$uid" -ne 0 ] && ! complaint=$(tcpdump -i lo -L 2>&1 >/dev/null); then
-    command -v sudo >/dev/null || die "$complaint (install sudo; $(no_sudo))"
-    sudo=1
-    sudo -n tcpdump -i lo -L >/dev/null 2>&1 || say "sudo is used for tcpdump: $complaint"
-fi
+
+sudo='' # is it used for tcpdump?
+find_sudo() {
+    if [ "$uid" -ne 0 ] && ! complaint=$(tcpdump -i lo -L 2>&1 >/dev/null); then
+        command -v sudo >/dev/null || die "$complaint (install sudo; $(no_sudo))"
+        sudo=1
+        sudo -n tcpdump -i lo -L >/dev/null 2>&1 || say "sudo is used for tcpdump: $complaint"
+    fi
+}
 
 # ---- room for the recording, before there is one -----------------------------------------------
-umask 077 # a recording shows its owner's data
-if [ -z "$file" ]; then
-    file=${in_root}captures/$what.pcap
-    mkdir -p "$root/captures" 2>/dev/null || die "$root/captures: cannot be made (ls -ld $root)"
-fi
-case $file in
-*[[:cntrl:]]*) die 'a file name with control characters (-w FILE names another)' ;;
-esac
-[ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file"
-[ ! -e "$file" ] || [ -r "$file" ] || die "$file: may not be read (-w FILE names another)"
-directory=$(dirname -- "$file")
-[ -d "$directory" ] || die "$directory: no such directory (mkdir makes one)"
-[ -r "$directory" ] || die "$directory: may not be read (ls -ld shows who may)"
-exec 7<"$directory" # is locked while names in it are chosen
-base=${file%.pcap}
-suffix=${file#"$base"} # .pcap or nothing
+# Sets file, which is base and suffix, and directory, where it lies.
+choose_file() {
+    umask 077 # a recording shows its owner's data
+    if [ -z "$file" ]; then
+        file=${in_root}captures/$what.pcap
+        mkdir -p "$root/captures" 2>/dev/null || die "$root/captures: cannot be made (ls -ld $root)"
+    fi
+    case $file in
+    *[[:cntrl:]]*) die 'a file name with control characters (-w FILE names another)' ;;
+    esac
+    [ ! -e "$file" ] || [ -f "$file" ] || die "$file: not a regular file"
+    [ ! -e "$file" ] || [ -r "$file" ] || die "$file: may not be read (-w FILE names another)"
+    directory=$(dirname -- "$file")
+    [ -d "$directory" ] || die "$directory: no such directory (mkdir makes one)"
+    [ -r "$directory" ] || die "$directory: may not be read (ls -ld shows who may)"
+    exec 7<"$directory" # is locked while names in it are chosen
+    base=${file%.pcap}
+    suffix=${file#"$base"} # .pcap or nothing
+}
 
 exists() { # NAME: also as a symbolic link to nothing
     [ -e "$1" ] || [ -L "$1" ]
@@ -335,15 +355,8 @@ undo_room() {
     fi
     [ -z "$aside" ] || each_file "$aside" rename "$aside" "$base"
 }
-make_room
 
 # ---- record ------------------------------------------------------------------------------------
-work=$(deaf && mktemp -d) || die 'no temporary directory can be made (TMPDIR names another place)'
-mkfifo "$work/stop" || die "$work/stop: cannot be made"
-exec 9<>"$work/stop"
-true >"$work/words" || die "$work: no room (df shows where there is some; TMPDIR names it)"
-[ -z "$asked" ] || die
-
 # Captures to stdout. A line on descriptor 3 ends it, and so does its end: this script is no more.
 # -U --immediate-mode: each packet at once; -s 256 -B 16384 (KiB): room for a burst of thousands.
 # -Z: from root tcpdump becomes this user, who may then end it without sudo.
@@ -389,12 +402,20 @@ print_packets() { # TCPDUMP-OPTION...
     cat <&5 >/dev/null # when it has ended early (-c 3, nobody reads), copy goes on
 }
 
-{
-    deaf
-    capture | copy | print_packets "$@"
-    [ -e "/proc/$$" ] || rm -rf -- "$work" # this script was killed, and cannot
-} 3<"$work/stop" 7<&- 9>&- &
-recorder=$!
+start_recorder() { # TCPDUMP-OPTION...
+    work=$(deaf && mktemp -d) ||
+        die 'no temporary directory can be made (TMPDIR names another place)'
+    mkfifo "$work/stop" || die "$work/stop: cannot be made"
+    exec 9<>"$work/stop"
+    true >"$work/words" || die "$work: no room (df shows where there is some; TMPDIR names it)"
+    [ -z "$asked" ] || die
+    {
+        deaf
+        capture | copy | print_packets "$@"
+        [ -e "/proc/$$" ] || rm -rf -- "$work" # this script was killed, and cannot
+    } 3<"$work/stop" 7<&- 9>&- &
+    recorder=$!
+}
 
 # What sudo says is shown when it is said.
 shown=0 # lines
@@ -409,14 +430,17 @@ begun() { # does tcpdump capture, or will it never?
     [ -z "$sudo" ] || show_sudo
     grep -q 'listening on' "$work/words" || ended "$recorder"
 }
-patience=10
-[ -z "$sudo" ] || patience=900 # for a password sudo waits three times five minutes
-await $patience asked_or begun || die "tcpdump does not capture after $patience s"
-if [ -z "$asked" ] && ended "$recorder"; then
-    [ -z "$sudo" ] || show_sudo
-    complaint=$(grep '^tcpdump: ' "$work/words" | tail -n 1)
-    die "${complaint:-sudo has not started tcpdump}${sudo:+ ($(no_sudo))}"
-fi
+
+await_recorder() {
+    patience=10
+    [ -z "$sudo" ] || patience=900 # for a password sudo waits three times five minutes
+    await $patience asked_or begun || die "tcpdump does not capture after $patience s"
+    if [ -z "$asked" ] && ended "$recorder"; then
+        [ -z "$sudo" ] || show_sudo
+        complaint=$(grep '^tcpdump: ' "$work/words" | tail -n 1)
+        die "${complaint:-sudo has not started tcpdump}${sudo:+ ($(no_sudo))}"
+    fi
+}
 
 # ---- the conversations -------------------------------------------------------------------------
 fail() { # WORDS: the recording will not be complete
@@ -435,6 +459,7 @@ start() { # SAMPLE ROLE CALL
     programs="$programs $started"
     await 10 asked_or has_come_to "$3" || fail "$1 $2: no line about $3 in 10 s"
 }
+
 has_come_to() { # CALL
     grep -q " $1 " "$log" || ended "$started"
 }
@@ -460,6 +485,7 @@ check() {
     [ "$ladder" -ne 137 ] || echo 'it was killed, or not over in 300 s' >"$work/ladder words"
     conversations=$(grep -c . "$work/verdicts")
 }
+
 all_seen() { # are the conversations of all clients recorded, or will they never be?
     ! ended "$recorder" || return 0
     check
@@ -516,6 +542,7 @@ converse() {
         await 5 asked_or all_seen # the last packets may still be on their way
     fi
 }
+
 by_hand() {
     name=$what
     [ "$what" != all ] || name=sampleN
@@ -528,6 +555,89 @@ by_hand() {
         sleep 0.1 # between two looks
     done
 }
+
+# ---- stop and check ----------------------------------------------------------------------------
+count() { # WHAT: tcpdump's number of "packets WHAT" at its end
+    sed -n "s/^\([0-9]*\) packets* $1\$/\1/p" "$work/words"
+}
+
+# Ends the recorder and looks at what it left: from here on a signal changes nothing.
+finish() {
+    deaf
+    ended_early=''
+    [ -n "$asked" ] || ! ended "$recorder" || ended_early=1
+    stop_recorder
+    for words in "$work"/sample*; do
+        [ ! -s "$words" ] || say "${words##*/}: $(cat "$words")"
+    done
+    packets=$(count captured)
+    dropped=$(count 'dropped by kernel')
+    check
+}
+
+# Sets problem, if the recording is not complete and it is not known yet why.
+judge() {
+    if [ -n "$problem" ]; then
+        : # it is known
+    elif [ -n "$asked" ] && no_packets; then
+        problem='interrupted before a packet came'
+    elif [ -n "$asked" ] && [ -n "$run" ]; then
+        problem=interrupted
+    elif [ "$(cat "$work/tee status")" != 0 ]; then
+        problem="tee has failed: $(cat "$work/tee status" "$work/tee words")"
+    elif [ "$(cat "$work/tcpdump status")" != 0 ] || [ -n "$ended_early" ]; then
+        problem="tcpdump has ended by itself: $(tail -n 1 "$work/words")"
+    elif no_packets; then
+        problem='no packets came'
+    elif [ "$dropped" != 0 ]; then
+        problem="${dropped:-an unknown number of} packets were dropped by the kernel"
+    elif [ "$ladder" -eq 3 ]; then
+        problem='a conversation lacks its beginning or its end'
+    elif [ "$ladder" -ne 0 ]; then
+        problem="it could not be checked: $(tail -n 1 "$work/ladder words")"
+    elif [ -n "$run" ] && [ "$conversations" -ne "$clients_started" ]; then
+        problem="not $(number_of "$clients_started" conversation)"
+    fi
+}
+
+belongs() { # LOG: does the ladder find its calls in FILE? One of an older recording may lie there
+    [ -f "$1" ] && verdicts "$1" >"$work/verdicts" 2>&1
+}
+
+# Chooses the last words and the exit status, and ends.
+report() {
+    if no_packets; then
+        last_words="not a complete recording: $problem (nothing is kept)"
+        exit 1
+    fi
+    summary="$(number_of "${packets:-?}" packet), $(number_of "$conversations" conversation)"
+    summary="$summary, ${dropped:-?} dropped, kept as $file"
+    if [ -n "$problem" ]; then
+        last_words="not a complete recording: $problem ($summary)"
+        exit 1
+    fi
+    next="$(quoted "${in_root}scripts/ladder.sh") $(quoted "$file")"
+    for log in server.log client.log; do # as README's tee keeps them
+        [ -n "$run" ] || ! belongs "$log" || next="$next $log"
+    done
+    last_words="$summary; next: $next"
+    [ -z "$client_failed" ]
+}
+
+# ---- all of it ---------------------------------------------------------------------------------
+trap clean_up EXIT
+trap 'asked=1' INT TERM HUP QUIT PIPE
+
+read_arguments "$@"
+shift "$own_words" # tcpdump's options are left
+find_samples
+check_needs
+check_options "$@"
+find_sudo
+choose_file
+make_room
+start_recorder "$@"
+await_recorder
 if [ -n "$asked" ]; then
     : # to stop before it was ready
 elif [ -n "$run" ]; then
@@ -535,61 +645,6 @@ elif [ -n "$run" ]; then
 else
     by_hand
 fi
-
-# ---- stop and check ----------------------------------------------------------------------------
-deaf
-ended_early=''
-[ -n "$asked" ] || ! ended "$recorder" || ended_early=1
-stop_recorder
-for words in "$work"/sample*; do
-    [ ! -s "$words" ] || say "${words##*/}: $(cat "$words")"
-done
-
-count() { # WHAT: tcpdump's number of "packets WHAT" at its end
-    sed -n "s/^\([0-9]*\) packets* $1\$/\1/p" "$work/words"
-}
-packets=$(count captured)
-dropped=$(count 'dropped by kernel')
-check
-
-if [ -n "$problem" ]; then
-    : # it is known
-elif [ -n "$asked" ] && no_packets; then
-    problem='interrupted before a packet came'
-elif [ -n "$asked" ] && [ -n "$run" ]; then
-    problem=interrupted
-elif [ "$(cat "$work/tee status")" != 0 ]; then
-    problem="tee has failed: $(cat "$work/tee status" "$work/tee words")"
-elif [ "$(cat "$work/tcpdump status")" != 0 ] || [ -n "$ended_early" ]; then
-    problem="tcpdump has ended by itself: $(tail -n 1 "$work/words")"
-elif no_packets; then
-    problem='no packets came'
-elif [ "$dropped" != 0 ]; then
-    problem="${dropped:-an unknown number of} packets were dropped by the kernel"
-elif [ "$ladder" -eq 3 ]; then
-    problem='a conversation lacks its beginning or its end'
-elif [ "$ladder" -ne 0 ]; then
-    problem="it could not be checked: $(tail -n 1 "$work/ladder words")"
-elif [ -n "$run" ] && [ "$conversations" -ne "$clients_started" ]; then
-    problem="not $(number_of "$clients_started" conversation)"
-fi
-if no_packets; then
-    last_words="not a complete recording: $problem (nothing is kept)"
-    exit 1
-fi
-
-summary="$(number_of "${packets:-?}" packet), $(number_of "$conversations" conversation)"
-summary="$summary, ${dropped:-?} dropped, kept as $file"
-if [ -n "$problem" ]; then
-    last_words="not a complete recording: $problem ($summary)"
-    exit 1
-fi
-next="$(quoted "${in_root}scripts/ladder.sh") $(quoted "$file")"
-belongs() { # LOG: does the ladder find its calls in FILE? One of an older recording may lie there
-    [ -f "$1" ] && verdicts "$1" >"$work/verdicts" 2>&1
-}
-for log in server.log client.log; do # as README's tee keeps them
-    [ -n "$run" ] || ! belongs "$log" || next="$next $log"
-done
-last_words="$summary; next: $next"
-[ -z "$client_failed" ]
+finish
+judge
+report
