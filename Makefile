@@ -14,7 +14,7 @@ demo: all
 	@scripts/demo.sh
 
 test: all
-	prove -j4 tests
+	prove -j6 tests
 
 lint: all
 	tests/lint

@@ -1,7 +1,7 @@
 # What the tests of capture.sh share.
 #
 #   place(SAMPLE...)       a new copy of scripts/ and these samples; the test goes on in it
-#   awake()                the sample3 of that copy no longer sleeps (where 3 s would not matter)
+#   sample3_sleeps(SECONDS)    in that copy its client sleeps so long, not 3 s
 #   by_hand(ARGUMENT...)   starts capture.sh in a process group of its own; returns the PROCESS when
 #                          it is ready
 #   ctrl_c(PROCESS)        presses it: SIGINT for the group (or the signal that is given)
@@ -10,8 +10,8 @@
 #   recorded(FILE...)      the conversations in FILEs, as in %wire, separated by |
 #   left_behind()          processes in this network that are not the test's, and temporary files
 #   running_here()         those processes alone
-#   hiding(NAME, SCRIPT)   the PATH with a command NAME that does SCRIPT instead of the real one; also
-#                          with several of them
+#   hiding(NAME, SCRIPT)   the PATH with a command NAME that does SCRIPT instead of the real one;
+#                          also with several of them
 #   hiding_tee(SCRIPT)     the same for tee, whatever the name of GNU's is
 #   listener(PORT)         a socket that listens
 package Capture;
@@ -20,7 +20,7 @@ use Exporter 'import';
 use Lab;
 
 our @EXPORT = (
-    qw(place awake by_hand ctrl_c result kept recorded left_behind running_here),
+    qw(place sample3_sleeps by_hand ctrl_c result kept recorded left_behind running_here),
     qw(hiding hiding_tee listener),
 );
 
@@ -38,12 +38,13 @@ sub place (@samples) {
     return $place;
 }
 
-sub awake () {
-    state $client = tempdir(CLEANUP => 1) . '/client';    # is compiled once
+sub sample3_sleeps ($seconds) {
+    state $dir = tempdir(CLEANUP => 1);
+    my $client = "$dir/sleeps-$seconds";    # is compiled once
     if (!-e $client) {
-        my $source = slurp('sample3/client.c') =~ s/\bsleep\(3\);//r;
-        my ($status, undef, $why) = run('cc', '-o', $client, save('sample3/awake.c', $source));
-        die "sample3/awake.c: $why" if $status ne '0';
+        my $source = slurp('sample3/client.c') =~ s/\bsleep\(3\)/sleep($seconds)/r;
+        my ($status, undef, $why) = run('cc', '-o', $client, save("$client.c", $source));
+        die "$client.c: $why" if $status ne '0';
     }
     system('cp', $client, 'sample3/client') == 0 or die 'cp';
 }

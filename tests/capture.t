@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 # scripts/capture.sh: what it records, with --run and by hand. (Its names and what it refuses:
-# capture-names.t. What is not complete: capture-faults.t. Signals, closed terminals and readers that
-# leave: interrupt.t. Its way through sudo: sudo.t.)
+# capture-names.t. What is not complete: capture-faults.t. Signals, closed terminals and readers
+# that leave: interrupt.t. Its way through sudo: sudo.t.)
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;

@@ -237,7 +237,7 @@ SKIP: {
 
     subtest 'make demo asks for one password, with the reason' => sub {
         users_place(1, 2, 3);
-        awake();
+        sample3_sleeps(0);
         my $bin = tempdir(CLEANUP => 1);
         chmod 0755, $bin;
         shim($bin, 'unshare', "[ \"\$1\" != --user ] || { echo 'unshare: refused' >&2; exit 1; }
