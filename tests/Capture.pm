@@ -6,7 +6,7 @@
 #                          it is ready
 #   ctrl_c(PROCESS)        presses it: SIGINT for the group (or the signal that is given)
 #   result(PROCESS)        waits for its end: (status, last line on stderr)
-#   kept(...)              the line that says what was recorded
+#   kept(...)              the status 0 and the line that says what was recorded
 #   recorded(FILE...)      the conversations in FILEs, as in %wire, separated by |
 #   left_behind()          processes in this network that are not the test's, and temporary files
 #   running_here()         those processes alone

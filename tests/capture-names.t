@@ -102,6 +102,15 @@ subtest 'every name ends well' => sub {
     is(left_behind(), '', 'nothing is left behind');
 };
 
+subtest 'of two -w the last one counts' => sub {
+    place(1);
+    is(result(start($capture, '--run', '-w', 'a.pcap', '-w', 'b.pcap', 'sample1')),
+        kept(11, 1, 'b.pcap'), 'it is said');
+    is(recorded('b.pcap'), $wire{1}, 'it holds the recording');
+    is(join(' ', glob '*.pcap *.log captures/*'), 'b.pcap b.client.log b.server.log',
+        'there is no other');
+};
+
 # ---- what it refuses ----------------------------------------------------------------------------
 
 subtest 'what it refuses is said in one line, and nothing is recorded' => sub {

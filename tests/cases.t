@@ -5,10 +5,10 @@
 #   A sentence that says what it shows: the title of the test.
 #   What tcpdump printed, with whatever options; or "Recording: " and a file of tests/ladder.
 #   "Verdict: " and the verdict of a conversation, a line for each of them.
-#   "Row: " and a row of the drawing, for each row that matters, in their order.
-# scripts/ladder.sh FILE draws what it makes of it now.
+#   "Row: " and a whole row of the drawing, for each row that matters, in their order.
+# scripts/ladder.sh FILE draws what it makes of it now: is that what TCP says?
 #
-# tests/cases.t sack vlan    does these cases alone
+# prove tests/cases.t :: sack vlan    does these cases alone
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
@@ -43,7 +43,7 @@ sub found ($drawing, @rows) {
 my @names = @ARGV ? @ARGV : map { m{([^/]+)\.txt$} } glob 'tests/ladder/*.txt';
 for my $name (@names) {
     my $file = "tests/ladder/$name.txt";
-    my $text = slurp($file);
+    my $text = slurp($file) or BAIL_OUT("$file: there is no such case");
     my ($title) = $text =~ /^(.+)\n\n/ or BAIL_OUT("$file: no title, and an empty line after it");
     my ($recording) = $text =~ /^Recording: (.+)/m;
     my @verdicts = $text =~ /^Verdict: (.+\n)/mg or BAIL_OUT("$file: no line 'Verdict: ...'");

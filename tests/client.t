@@ -78,8 +78,7 @@ for my $n (@samples) {
 subtest 'Ctrl-Z and fg do not end a client that waits' => sub {
     my ($client, $peer) = meet(1, listener(1));
     sysread $peer, my $data, 4;
-    kill 'STOP', $client->{pid};
-    kill 'CONT', $client->{pid};
+    suspend_and_resume($client);
     syswrite $peer, 'CDEF';
     is(ended($client), 0, 'it gets its answer');
 };
@@ -94,6 +93,7 @@ sub bad_servers ($n) {
         ['closes without answering', [], 'close', "$no_cdef: end of file"],
         ['resets without answering', [], 'reset', "$no_cdef: Connection reset by peer"],
         ['answers CD and closes', ['CD'], 'close', "$no_cdef: end of file"],
+        ['answers CDE and resets', ['CDE'], 'reset', "$no_cdef: Connection reset by peer"],
         ['answers CDEX', ['CDEX'], 'open', "$no_cdef: other bytes"],
         ['answers XDEF', ['XDEF'], 'open', "$no_cdef: other bytes"],
         ['never answers', [], 'open', "$no_cdef: Connection timed out"],
