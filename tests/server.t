@@ -36,12 +36,12 @@ sub good_gets ($n) {
 # What SERVER says of the client at PORT, from after accept to close.
 sub lines_about ($server, $port) {
     my $lines = '';
-    my $has_closed = sub {
-        return 0 if slurp($server->{out}) !~ /:$port\n((?:.*\n)*?.* close\n)/;
-        $lines = $1;
-        return 1;
+    my $has_closed_or_ended = sub {
+        my $ended = Lab::over($server);    # looked at first, for it may write until then
+        $lines = $1 if slurp($server->{out}) =~ /:$port\n((?:.*\n)*?.* close\n)/;
+        return $lines || $ended;
     };
-    eventually($has_closed);
+    eventually($has_closed_or_ended);
     return steps($lines);
 }
 
