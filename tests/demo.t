@@ -70,6 +70,7 @@ for my $n (2, 3) {
         my ($status, $out, $err) = run('make', 'demo');
         isnt($status, 0, 'the status, though there is a recording');
         like($err, qr/sample$n client: it hurts/, 'the reason');
+        unlike($out, qr/^On lo/m, 'it is not begun anew outside the private network');
         is(left_behind(), '', 'nothing is left behind');
     };
 }

@@ -55,12 +55,23 @@ subtest 'a UTF-8 locale gets box characters, every other one ASCII' => sub {
     for my $variable (qw(LC_ALL=ja_JP.eucJP LANG=C)) {
         like(said('env', $variable, 'scripts/ladder.sh', $sample2), qr/->\|/, $variable);
     }
-    like(said('env', 'LC_ALL=C', 'LANG=C.UTF-8', 'scripts/ladder.sh', $sample2), qr/->\|/,
+    my @utf8 = qw(LC_CTYPE=C.UTF-8 LANG=C.UTF-8);
+    like(said('env', @utf8, 'LC_ALL=C', 'scripts/ladder.sh', $sample2), qr/->\|/,
         'LC_ALL comes first');
+    like(said('env', 'LC_CTYPE=C', 'LANG=C.UTF-8', 'scripts/ladder.sh', $sample2), qr/->\|/,
+        'then LC_CTYPE');
 };
 
 subtest 'Mermaid gets ; # and < as text' => sub {
     like(ladder(0, '--mermaid', $data), qr/: PSH, ACK ""#59;#35;#60;"\n/, 'their numbers');
+};
+
+subtest 'three conversations of one shape have three Mermaid diagrams' => sub {
+    my $text = save("$dir/alike", scalar `tcpdump -nn -r tests/ladder/alike.pcap 2>/dev/null`);
+    my @diagrams = split /^```mermaid\n/m, ladder(0, '--mermaid', $text);
+    shift @diagrams;    # nothing stands before the first
+    my @complete = grep { /: SYN\n(?:.*\n)+.*: RST, ACK\n/ } @diagrams;
+    is(@complete, 3, 'each has its packets');
 };
 
 # A PATH with which every recording counts as large: its bytes are not read.
@@ -150,6 +161,12 @@ for my $file (sort keys %reasons) {
 subtest 'what a broken recording holds is drawn' => sub {
     my $advice = qr/\(stop the recorder before its file is read\)/;
     like(ladder(1, $broken), qr/FIN-WAIT-1(?:.*\n)+.* $advice$/, 'up to where it breaks');
+};
+
+subtest 'a recording of which some packets are cut too short is drawn, and no whole one' => sub {
+    like(ladder(1, 'tests/ladder/some-cut.pcap'),
+        qr/ SYN, ACK (?:.*\n)+ladder\.sh: .*: 1 TCP packet cut too short .* \(.+\)\n\z/,
+        'with a way out');
 };
 
 subtest 'a file that one may not read is said to be one' => sub {

@@ -106,6 +106,17 @@ subtest 'make test fails if a test does' => sub {
     }
 };
 
+subtest 'N, ROUNDS and MOMENTS say how much make stress does' => sub {
+    save("$tree/tests/stress", "#!/bin/sh\necho N=\$N\n");
+    my $bin = tempdir(CLEANUP => 1);
+    shim($bin, 'prove', 'echo "$1: ROUNDS=$ROUNDS MOMENTS=$MOMENTS"');
+    local $ENV{PATH} = "$bin:$ENV{PATH}";
+    my (undef, $out) = make('-s', 'stress', 'N=7', 'ROUNDS=8', 'MOMENTS=9');
+    like($out, qr/^N=7$/m, 'N');
+    like($out, qr/^tests\/hostile\.t: ROUNDS=8 /m, 'ROUNDS');
+    like($out, qr/^tests\/interrupt\.t: .* MOMENTS=9$/m, 'MOMENTS');
+};
+
 subtest 'a new sample is built like the others, and one that is not there is an error' => sub {
     system('cp', '-R', "$tree/sample1", "$tree/sample4") == 0 or die 'cp';
     make('clean');

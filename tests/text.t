@@ -50,6 +50,32 @@ subtest 'what tcpdump prints of a tunnel has the verdict of the recording' => su
     }
 };
 
+subtest 'what tcpdump prints of IPv6 has the verdict of the recording' => sub {
+    for my $name (qw(calls-ipv6 ipv6-extension)) {
+        my $recording = "tests/ladder/$name.pcap";
+        for my $options ('-nn', '-nnv', '-nnvv -e') {
+            is(verdicts_of_text(printed($recording, $options)), verdicts($recording),
+                "$name, tcpdump $options");
+        }
+    }
+};
+
+# The times at which the rows of the drawing of FILE stand.
+sub seconds ($file) {
+    my (undef, $drawn) = run('scripts/ladder.sh', $file);
+    return join ' ', $drawn =~ /^(\d\S+) /mg;
+}
+
+subtest 'the rows stand at the same seconds, whatever times tcpdump prints' => sub {
+    for my $recording (@recordings) {
+        for my $options ('-nn', '-nntt', '-nnttt', '-nntttt', '-nnttttt') {
+            my $text = save("$dir/text", printed($recording, $options));
+            is(seconds($text), seconds(save("$dir/copy", slurp($recording))),
+                "$recording, tcpdump $options");
+        }
+    }
+};
+
 subtest 'text without its first lines has a verdict without its beginning' => sub {
     my $text = printed($sample2, '-nn') =~ s/\A(?:.*\n){4}//r;
     is(verdicts_of_text($text), "server reset it, beginning missing: RST. TIME-WAIT: nobody.\n",
