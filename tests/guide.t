@@ -136,6 +136,10 @@ for my $page (@pages) {
     is("@dead", '', "Every link of $page->{file} leads somewhere");
 }
 
+for my $n (@samples) {
+    like($pages[1]{text}, qr/^\| sample$n \| 808$n \|/m, "README.md has the port of sample$n");
+}
+
 my $guide = $pages[0]{text} =~ s/ //gr;
 for my $wanted (<DATA>) {
     chomp $wanted;
