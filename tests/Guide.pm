@@ -168,15 +168,15 @@ sub terminal_over ($part) {
 # {status}.
 sub end_terminal ($part) {
     my ($script, $packets) = @$part{qw(script packets)};
-    my $to_file = $script =~ / -w | > / && $script !~ /--print/;
-    if ($part->{captures} && $to_file) {
-        sleep 2;    # tcpdump gets packets for a file once a second, and nobody sees when
-    } elsif ($part->{captures}) {
-        my $all_seen = sub {
-            my @seen = slurp($part->{file}) =~ /Flags \[/g;
-            return @seen >= $packets;
-        };
+    my $prints = $script =~ / -l / || $script !~ / -w | > /;    # -l: line by line
+    my $all_seen = sub {
+        my @seen = slurp($part->{file}) =~ /Flags \[/g;
+        return @seen >= $packets;
+    };
+    if ($part->{captures} && $prints) {
         eventually(sub { terminal_over($part) || $all_seen->() });
+    } elsif ($part->{captures}) {
+        sleep 2;    # tcpdump gets packets for a file once a second, and nobody sees when
     }
     syswrite $part->{keys}, "\x03" if !terminal_over($part);
     my $status = ended($part);
@@ -184,8 +184,9 @@ sub end_terminal ($part) {
     $part->{status} = 0 if $part->{serves};
     $part->{out} = slurp($part->{file}) =~ s/\r//gr;
     $part->{out} .= "\n" if $part->{out} =~ /[^\n]\z/;
-    $part->{status} = "not $packets packets"
-        if $part->{captures} && $part->{out} !~ /(?<!\d)$packets packet/;
+    return if !$part->{captures};
+    $part->{status} = "not $packets packets" if $part->{out} !~ /(?<!\d)$packets packet/;
+    $part->{status} = "not $packets packets are printed" if $prints && !$all_seen->();
 }
 
 # ---- comparing -----------------------------------------------------------------------------------

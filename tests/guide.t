@@ -136,6 +136,33 @@ for my $page (@pages) {
     is("@dead", '', "Every link of $page->{file} leads somewhere");
 }
 
+# The flags of the packets of RECORDING that FILTER chooses.
+sub chosen ($filter, $recording) {
+    open my $lines, '-|', 'sh', '-c', 'exec tcpdump -nn -r "$0" "$1" 2>/dev/null', $recording, $filter
+        or die "sh: $!";
+    return join ' ', map { /Flags (\[\S+\])/ } <$lines>;
+}
+
+subtest "The guide's filters choose what it says" => sub {
+    my ($sample1, $sample2) = map { "tests/reference/$_.pcap" } qw(sample1 sample2);
+    my %known = (
+        'tcp[tcpflags] & tcp-rst != 0' => [$sample2, '[R.]'],
+        'ip6[6] == 6 and ip6[53] & 4 != 0' => ['tests/ladder/ipv6.pcap', '[R.]'],
+        'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0' => [$sample1, '[S] [S.] [F.] [F.]'],
+    );
+    my %printed = map { $_ => 1 } $pages[0]{text} =~ /'((?:tcp|ip6)\[[^']*)'/g;
+    is(join("\n", sort keys %printed), join("\n", sort keys %known), 'there are these');
+    for my $filter (sort keys %known) {
+        my ($recording, $flags) = @{ $known{$filter} };
+        is(chosen($filter, $recording), $flags, $filter);
+    }
+};
+
+subtest 'What the guide counts is what the command beside it counts' => sub {
+    my ($count, $command) = $pages[0]{text} =~ /は (\d+) 個です（`(tcpdump [^`]* grep -c [^`]*)`）/;
+    is(`{ $command; } 2>/dev/null`, "$count\n", $command);
+};
+
 for my $n (@samples) {
     like($pages[1]{text}, qr/^\| sample$n \| 808$n \|/m, "README.md has the port of sample$n");
 }

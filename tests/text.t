@@ -51,7 +51,7 @@ subtest 'what tcpdump prints of a tunnel has the verdict of the recording' => su
 };
 
 subtest 'what tcpdump prints of IPv6 has the verdict of the recording' => sub {
-    for my $name (qw(calls-ipv6 ipv6-extension)) {
+    for my $name (qw(ipv6 ipv6-extension)) {
         my $recording = "tests/ladder/$name.pcap";
         for my $options ('-nn', '-nnv', '-nnvv -e') {
             is(verdicts_of_text(printed($recording, $options)), verdicts($recording),
