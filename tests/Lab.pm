@@ -185,7 +185,8 @@ sub stop ($process, $signal = 'TERM') {
     return ended($process);
 }
 
-# Suspends PROCESS while it waits for something, and resumes it: a wait with a limit ends with EINTR.
+# Suspends PROCESS while it waits for something, and resumes it: a wait with a limit ends with
+# EINTR.
 sub suspend_and_resume ($process) {
     for my $step (['STOP', qr/\) S /], ['CONT', qr/\) T /]) {
         my ($signal, $in_state) = @$step;

@@ -138,8 +138,8 @@ for my $page (@pages) {
 
 # The flags of the packets of RECORDING that FILTER chooses.
 sub chosen ($filter, $recording) {
-    open my $lines, '-|', 'sh', '-c', 'exec tcpdump -nn -r "$0" "$1" 2>/dev/null', $recording, $filter
-        or die "sh: $!";
+    my $print = 'exec tcpdump -nn -r "$0" "$1" 2>/dev/null';
+    open my $lines, '-|', 'sh', '-c', $print, $recording, $filter or die "sh: $!";
     return join ' ', map { /Flags (\[\S+\])/ } <$lines>;
 }
 
