@@ -35,9 +35,12 @@ subtest 'a conversation that lacks its beginning or its end is told' => sub {
 
 subtest 'no packets make no recording' => sub {
     place();
-    is(result(ctrl_c(by_hand('sample1'))), "1 capture.sh: not a complete recording: interrupted "
+    my $process = by_hand('sample1');
+    save('captures/sample1.server.log', 'of the user');
+    is(result(ctrl_c($process)), "1 capture.sh: not a complete recording: interrupted "
         . "before a packet came (nothing is kept)\n", 'by hand');
-    is(join(' ', glob 'captures/*'), '', 'nothing is kept');
+    is(join(' ', glob 'captures/*'), 'captures/sample1.server.log',
+        'nothing is kept, and what the user has put there stays');
 };
 
 # Makes the client of sampleN one that ends with STATUS, and the capturing tcpdump one that gets no

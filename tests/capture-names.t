@@ -83,6 +83,21 @@ subtest 'a recording that recorded nothing gives the name back' => sub {
         'x.pcap x.server.log older its log', 'the older recording is where it was');
 };
 
+subtest 'if one of the older files cannot be moved aside, all stay where they are' => sub {
+    place(1);
+    save('x.pcap', 'older');
+    save('x.server.log', 'its log');
+    my $mv = which('mv');
+    local $ENV{PATH} = hiding(mv => "case \"\$*\" in
+        *' x.server.log '*) echo 'mv: x.server.log: you may not' >&2; exit 1 ;;
+        esac
+        exec $mv \"\$@\"");
+    is(said($capture, '--run', '-w', 'x.pcap', 'sample1'),
+        "1 capture.sh: x.pcap: cannot be moved aside (you may not)\n", 'it says so');
+    is(join(' ', glob('x*'), slurp('x.pcap'), slurp('x.server.log')),
+        'x.pcap x.server.log older its log', 'the older recording is where it was');
+};
+
 subtest 'every name ends well' => sub {
     place();
     symlink 'nowhere', 'dangling.pcap' or die;
@@ -93,6 +108,12 @@ subtest 'every name ends well' => sub {
             "no .pcap: $n");
     }
     is(recorded('rec', 'rec.1'), "$wire{1} | $wire{1}", '... each is kept');
+    mkdir 'here' or die;
+    run($capture, '--run', '-w', 'here/two words.pcap', 'sample1');
+    opendir my $here, 'here' or die;
+    my @names = sort grep { !/^\./ } readdir $here;
+    my @expected = map { "two words.$_" } qw(client.log pcap server.log);
+    is_deeply(\@names, \@expected, 'a name of two words');
     my $long = ('x' x 246) . '.pcap';
     save($long, 'older');
     like(said($capture, '--run', '-w', $long, 'sample1'),
@@ -125,6 +146,7 @@ subtest 'what it refuses is said in one line, and nothing is recorded' => sub {
         [2, qr/-w: no FILE $usage/, '-w', '--run', 'sample1'],
         [2, qr/-w: no FILE $usage/, '-w', '-x.pcap', 'sample1'],
         [2, qr/-w: not after -- .*/, 'sample1', '--', '-w', 'sample1.pcap'],
+        [2, qr/-wx\.pcap: not after -- .*/, 'sample1', '--', '-wx.pcap'],
         [2, qr/-nnr: not after -- .*/, 'sample1', '--', '-nnr', 'fifo'],
         [1, qr/tcpdump: unrecognized option '--nonsense' \(.*/, 'sample1', '--', '--nonsense'],
         [1, qr/tcpdump: can't parse filter .*/, 'sample1', '--', 'tcp prot 80'],

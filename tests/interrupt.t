@@ -7,6 +7,7 @@ use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 use Capture;
+use Fcntl ':flock';
 
 my $moments = $ENV{MOMENTS} // 6;
 my $seed = $ENV{SEED} // $$;
@@ -118,6 +119,17 @@ subtest 'before it is ready a signal ends it as well, and what was recorded is w
     local $ENV{PATH} = hiding(grep => "case \"\$*\" in *'listening on'*) exit 1 ;; esac
         exec $grep \"\$@\"");
     is(wrong_end(ctrl_c(has_recorded()), $wire{2}, 1), '', 'while it waits for tcpdump');
+};
+
+subtest 'Ctrl-C while another capture.sh chooses its names ends it' => sub {
+    older_recording();
+    open my $directory, '<', '.' or die "open: $!";
+    flock $directory, LOCK_EX or die "flock: $!";
+    my $process = start('setsid', $capture, '-w', 'x.pcap', 'sample2');
+    my $flock_waits = sub { grep { /^flock / } running_here() };
+    eventually($flock_waits);
+    is(result(ctrl_c($process)), "1 capture.sh: interrupted before a packet came\n", 'it says so');
+    is(left_behind() . older_lost(), '', 'nothing is left behind, or lost');
 };
 
 subtest 'Ctrl-C while a client sleeps ends it at once' => sub {
