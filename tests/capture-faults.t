@@ -73,6 +73,15 @@ subtest 'a client that failed: its words, the recording, and status 1' => sub {
     is($status, 1, 'the status');
 };
 
+subtest 'a client that meets no RST is waited for, and its words are told' => sub {
+    place(3);
+    my $process = start("$root/scripts/lab.sh", '--lose-rst', $capture, '--run', 'sample3');
+    my $kept = kept(10, 1, 'captures/sample3.pcap') =~ s/^0/1/r;
+    is(result($process), $kept, 'its FIN, and the RST that answers it, are recorded');
+    like(slurp($process->{err}), qr/^capture\.sh: sample3 client: recv, not ECONNRESET .*$/m,
+        'after 8 s: it sleeps for 3, and waits for 5');
+};
+
 subtest 'fewer conversations than clients are not complete' => sub {
     place(1, 2);
     save('sample2/client', "#!/bin/sh\necho ' connect '\n");
@@ -81,6 +90,16 @@ subtest 'fewer conversations than clients are not complete' => sub {
         qr/^1 .*: not a .*: not 2 conversations \(11 packets, 1 /,
         'one of two');
     is(recorded('captures/all.pcap'), $wire{1}, 'is kept');
+};
+
+subtest 'more conversations than clients are not complete' => sub {
+    place(2);
+    my $real = "'$root/sample2/client'";
+    save('sample2/client', "#!/bin/sh\n$real && exec $real\n");
+    local $ENV{PATH} = hiding(sleep => $short_sleep);
+    like(result(start($capture, '--run', 'sample2')),
+        qr/^1 .*: not a .*: not 1 conversation \(16 packets, 2 /,
+        'two of one');
 };
 
 subtest 'a tcpdump that has ended by itself is told, though all it saw is whole' => sub {
