@@ -26,10 +26,13 @@ our @EXPORT = (
 
 my $test = $$;
 my $path = $ENV{PATH};
-my $tmp = tempdir(CLEANUP => 1);
-$ENV{TMPDIR} = $tmp;
+my $tmp = '';    # for mktemp; not made before the test is in its lab, for exec cleans nothing up
 
 sub place (@samples) {
+    if (!$tmp) {
+        $tmp = tempdir(CLEANUP => 1);
+        $ENV{TMPDIR} = $tmp;
+    }
     @samples = map { "sample$_" } @samples ? @samples : (1 .. 3);
     my $place = tempdir(CLEANUP => 1, DIR => '/tmp') . "/a clone +('";
     mkdir $place or die "mkdir $place: $!";
