@@ -386,8 +386,12 @@ capture() {
     kill -KILL "$ender"
 }
 
-# From stdin into FILE, and on to stdout. Where coreutils are uutils, GNU's tee is called gnutee.
+# Where coreutils are uutils (Ubuntu), GNU's are called gnutee ...: of some versions of uutils tee
+# hangs when nobody reads, and timeout does not kill.
 tee=$(command -v gnutee || echo tee)
+timeout=$(command -v gnutimeout || echo timeout)
+
+# From stdin into FILE, and on to stdout.
 copy() {
     "$tee" -- "$file" 2>"$work/tee words"
     echo $? >"$work/tee status"
@@ -467,7 +471,7 @@ has_come_to() { # CALL
 # Lets the ladder look at FILE, and prints its verdicts. In a session of its own, for its tcpdump
 # would hear the signals of this one.
 verdicts() { # [LOG]
-    setsid timeout -s KILL 300 "$root/scripts/ladder.sh" --verdict "$file" "$@"
+    setsid "$timeout" -s KILL 300 "$root/scripts/ladder.sh" --verdict "$file" "$@"
 }
 
 # The same if FILE has grown: sets conversations, their number, and ladder, the exit status (0: all

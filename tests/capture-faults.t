@@ -11,7 +11,7 @@ enter_lab();
 delete @ENV{qw(SUDO_UID AWK)};
 my $capture = 'scripts/capture.sh';
 my $tcpdump = which('tcpdump');
-my $timeout = which('timeout');
+my $timeout = which('gnutimeout') // which('timeout');
 my $tee = which('gnutee') // which('tee');
 my $sleep = which('sleep');
 my $short_sleep = "exec $sleep 0.003";    # limits are counted in looks: these are reached sooner
@@ -145,7 +145,8 @@ subtest 'a check that fails is told, and the recording stays' => sub {
 subtest 'a check that does not end is ended, and the recording stays' => sub {
     place();
     local $ENV{AWK} = save(getcwd() . '/awk', "#!/bin/sh\nexec sleep 600\n");
-    local $ENV{PATH} = hiding(timeout => "shift 3\nexec $timeout -s KILL 0.2 \"\$@\"");
+    my $sooner = "shift 3\nexec $timeout -s KILL 0.2 \"\$@\"";
+    local $ENV{PATH} = hiding(timeout => $sooner, gnutimeout => $sooner);
     my $process = by_hand('sample1');
     converse(1);
     shows($process, qr/\A(?:.*\n){11}\z/);
