@@ -386,8 +386,8 @@ capture() {
     kill -KILL "$ender"
 }
 
-# Where coreutils are uutils (Ubuntu), GNU's are called gnutee ...: of some versions of uutils tee
-# hangs when nobody reads, and timeout does not kill.
+# Where coreutils are uutils (Ubuntu), GNU's are called gnutee ...: the tee of uutils 0.8.0 takes a
+# short read for the end (its issue 11862), and the timeout of 0.0.30 does not kill.
 tee=$(command -v gnutee || echo tee)
 timeout=$(command -v gnutimeout || echo timeout)
 
