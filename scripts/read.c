@@ -27,6 +27,7 @@
 #define DATA_BYTES 16   /* that are kept: longer data is not shown */
 #define DUMP_BYTES 512  /* of a packet that -x prints: headers and DATA_BYTES */
 #define QUOTED 100      /* bytes of a line that is not understood */
+#define SELDOM 10       /* one time of so many goes back where two packets were swapped, not more */
 
 /* What tcpdump prints behind addresses if another packet follows, in this line or the next one. A
  * new tunnel's words belong here. */
@@ -107,8 +108,9 @@ struct reader {
     char dump[2 * DUMP_BYTES]; /* hexadecimal digits of the latest packet */
     size_t digits;             /* in dump, and those that had no room */
     bool dumped;               /* the lines of digits are those of the latest packet */
-    bool ascii;                /* -A: each packet is followed by a line that begins with E or ` */
-    size_t payload;            /* bytes of it that are still to come */
+    bool after;                /* the line before has ended a packet */
+    bool ascii;                /* printed with -A */
+    size_t payload;            /* bytes of the latest packet that are still to come */
 
     size_t lines;
     size_t others;       /* packets that are not TCP, or no packets that can be read */
@@ -126,6 +128,14 @@ static const char *skip_blanks(const char *s)
 {
     while (*s == ' ' || *s == '\t')
         s++;
+    return s;
+}
+
+/* Skips what stands before the lines of others in a mail. */
+static const char *skip_quotes(const char *s)
+{
+    while (*s == '>')
+        s += s[1] == ' ' ? 2 : 1;
     return s;
 }
 
@@ -190,24 +200,24 @@ static void unfold(struct reader *r)
     }
 }
 
-/* Takes out of S the gaps that a terminal of another width has torn into it. */
-static bool mend(char *s)
+/* Copies FROM to TO, but of each gap that a terminal of another width has torn into it only GLUE. */
+static void mend(const char *from, char *to, const char *glue)
 {
-    char *to = s;
-    bool torn = false;
-
-    while (*s) {
-        size_t spaces = strspn(s, " ");
+    while (*from) {
+        size_t spaces = strspn(from, " ");
         if (spaces >= TEAR) {
-            torn = true;
-            s += spaces;
-            continue;
+            from += spaces;
+            for (const char *c = glue; *c; c++)
+                *to++ = *c;
+        } else if (spaces > 0) {
+            memcpy(to, from, spaces);
+            from += spaces;
+            to += spaces;
+        } else {
+            *to++ = *from++;
         }
-        for (size_t i = 0; i <= spaces && *s; i++)
-            *to++ = *s++;
     }
     *to = '\0';
-    return torn;
 }
 
 /* ---- times ----------------------------------------------------------------------------------- */
@@ -388,6 +398,8 @@ static const char *begin_of_name(const char *start, const char *end, bool words)
 /* Where the name that begins at S ends, before its colon. NULL if it is none. */
 static const char *end_of_name(const char *s)
 {
+    const char *start = s;
+
     for (int i = 0; i < NAME_WORDS; i++) {
         const char *word = s;
         while (is_name(*s))
@@ -396,7 +408,7 @@ static const char *end_of_name(const char *s)
             return NULL;
         if (s[-1] == ':' && (*s == ' ' || *s == '\0'))
             return s - 1;
-        if (*s != ' ')
+        if (*s != ' ' || is_digit(*start))
             return NULL;
         s++;
     }
@@ -514,8 +526,8 @@ static bool is_tunnel(const char *s)
     return false;
 }
 
-/* Is this TCP in the words of tcpdump 3? */
-static bool is_old_tcp(const char *s)
+/* Is this TCP, in the words of tcpdump 4 or 3? */
+static bool is_tcp(const char *s)
 {
     int64_t stamp;
     struct packet p = { .seq = ABSENT, .ack = ABSENT };
@@ -528,7 +540,7 @@ static bool hides_packet(const char *s)
 {
     const char *hidden = strstr(s, ": Flags [");
 
-    return hidden && is_old_tcp(hidden + 2);
+    return hidden && is_tcp(hidden + 2);
 }
 
 /* Skips "[udp sum ok] " and the like. */
@@ -579,7 +591,9 @@ static bool read_words(struct reader *r, const char *s, bool words)
         const char *rest = skip_checksum(ends.rest);
         read_ip(r, s, ends.from);
         r->others++;
-        if (behind(ends.rest, "Flags [") || is_old_tcp(ends.rest)
+        r->after = true;
+        r->payload = 0;
+        if (behind(ends.rest, "Flags [") || is_tcp(ends.rest)
             || (r->head.icmp && behind(rest, "[|tcp]")))
             return take_packet(r, &ends, within ? &outer : NULL);
         if (behind(rest, "[|tcp]")) {
@@ -608,8 +622,6 @@ static bool read_words(struct reader *r, const char *s, bool words)
     r->head.open = read_ip(r, s, NULL);
     if (strstr(s, " bad-len 0"))
         r->undecoded++;
-    if (!within)
-        return !strstr(s, ": Flags [");
     return !hides_packet(s);
 }
 
@@ -644,15 +656,15 @@ static const char *read_view(const char *s)
     return NULL;
 }
 
-/* Reads a line that begins at S, behind its TIME if it is TIMED. TAB: it begins with one. */
-static bool read_packet(struct reader *r, const char *s, bool timed, bool tab)
+/* Reads a line that begins at S, behind its time if it is TIMED. TAB: it begins with a tab;
+ * INDENTED: with four spaces. False if it looks like TCP and is not understood. */
+static bool read_packet(struct reader *r, const char *s, bool timed, bool tab, bool indented)
 {
     bool second = r->head.open && !timed;
     bool inner = tab && r->head.inside != NOTHING;
     struct head *head = &r->head;
 
-    if (tab && !timed && !inner && !second)
-        return true; /* payload */
+    r->dumped = false;
     if (!second && !inner) {
         const char *view = head->inside == TUNNEL && !timed ? head->view : NULL;
         *head = (struct head){ .view = view, .id = -1, .ttl = -1 };
@@ -662,7 +674,7 @@ static bool read_packet(struct reader *r, const char *s, bool timed, bool tab)
     head->open = false;
     if (!inner || strstr(s, " > "))
         head->inside = timed ? TUNNEL : NOTHING;
-    return read_words(r, s, !second);
+    return read_words(r, s, timed || !(second || indented));
 }
 
 /* ---- bytes of packets ------------------------------------------------------------------------ */
@@ -735,33 +747,208 @@ static void end_dump(struct reader *r)
     r->dumped = false;
 }
 
+/* Do bytes begin at S that -A has printed? E is the first byte of IPv4, and its protocol is no
+ * letter; that of IPv6 is `. */
+static bool is_ascii_dump(const char *s)
+{
+    if (*s == 'E')
+        return strlen(s) > 20 && s[9] == '.';
+    return *s == '`' && strlen(s) > 40 && s[6] == '.';
+}
+
+/* Does the line at S belong to bytes that -A has printed? What looks like a packet may stand in
+ * them; but a packet is followed by bytes of its own. */
+static bool is_payload(struct reader *r, const char *s)
+{
+    size_t n = strlen(s) + 2; /* -A leaves out the CR of CR LF */
+
+    if (r->after && is_ascii_dump(s)) {
+        r->ascii = true;
+        r->payload += 40; /* headers have no less */
+    } else if (!r->ascii || r->payload == 0 || (r->next && is_ascii_dump(skip_quotes(r->next)))) {
+        return false;
+    }
+    r->payload -= n < r->payload ? n : r->payload;
+    return true;
+}
+
 /* ---- complaints ------------------------------------------------------------------------------ */
+/* Files of other tools: their first bytes, what they are, and the way out. */
+static const struct {
+    const char *begin;
+    const char *complaint;
+} formats[] = {
+    { "\x1f\x8b", "compressed (zcat FILE | scripts/ladder.sh -)" },
+    { "BZh", "compressed (bzcat FILE | scripts/ladder.sh -)" },
+    { "\xfd" "7zXZ", "compressed (xzcat FILE | scripts/ladder.sh -)" },
+    { "\x28\xb5\x2f\xfd", "compressed (zstdcat FILE | scripts/ladder.sh -)" },
+    { "PK\x03\x04", "compressed (unzip -p FILE | scripts/ladder.sh -)" },
+    { "snoop", "a recording of snoop (editcap -F pcap FILE X.pcap)" },
+    { "GMBU", "a recording of NetMon (editcap -F pcap FILE X.pcap)" },
+    { "\x54\x52\x53\x4e", "a recording of the Sniffer (editcap -F pcap FILE X.pcap)" },
+};
+
+static void recognize(struct reader *r, const char *s)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (behind(s, formats[i].begin))
+            r->format = formats[i].complaint;
+}
+
+/* What is wrong with N lines or packets, into a string that lasts. */
+static char *complain(size_t n, const char *thing, const char *words)
+{
+    char text[512];
+    int length = snprintf(text, sizeof text, "%zu %s%s %s", n, thing, n == 1 ? "" : "s", words);
+
+    if (length < 0)
+        return NULL;
+    return keep(text, strlen(text));
+}
+
+/* The complaint that tcpdump's MESSAGE makes. */
+static char *complain_of(const char *message)
+{
+    char text[512];
+    const char *way_out = "tcpdump -r says so";
+    const char *before = "";
+    const char *loop = behind(message, "pcap_loop: ");
+
+    if (loop)
+        message = loop;
+    if (behind(message, "unknown file")) {
+        message = "not a recording";
+        way_out = "scripts/capture.sh writes some";
+    } else if (strstr(message, "filter expression")) {
+        before = "FILTER: ";
+        way_out = "man pcap-filter";
+    } else if (behind(message, "truncated")) {
+        way_out = "stop the recorder before its file is read";
+    }
+    if (snprintf(text, sizeof text, "%s%.300s (%s)", before, message, way_out) < 0)
+        return NULL;
+    return keep(text, strlen(text));
+}
+
+/* Why there is no packet in it. */
+static const char *why_none(const struct reader *r)
+{
+    if (r->format)
+        return r->format;
+    if (r->quiet > 0)
+        return "tcpdump -q leaves out the flags (print it without -q)";
+    if (r->filtered)
+        return "no TCP in it that FILTER chooses (tcpdump -r shows what there is)";
+    if (r->others > 0)
+        return "no TCP in it (scripts/capture.sh records some)";
+    if (r->ours)
+        return "no packets in it (scripts/capture.sh records some)";
+    if (r->lines == 0)
+        return "empty file (scripts/capture.sh records one)";
+    return "neither a recording nor text of tcpdump (capture.sh records)";
+}
+
+/* What is wrong with all that was read, and the way out. NULL if nothing is. */
+static char *complaint(const struct reader *r)
+{
+    const char *why;
+    char text[QUOTED + 100];
+
+    if (r->message)
+        return complain_of(r->message);
+    if (r->cut > 0)
+        return complain(r->cut, "TCP packet", "cut too short by the snap length (tcpdump -s 128)");
+    if (r->undecoded > 0)
+        return complain(r->undecoded, "packet", "that tcpdump cannot decode: bad-len 0 (-r)");
+    if (r->unread > 0) {
+        snprintf(text, sizeof text, "not understood, cut or with unknown words: \"%s\" "
+            "(tcpdump -nn -r prints others)", r->first_unread);
+        return complain(r->unread, "line of TCP", text);
+    }
+    if (r->out.count > 0)
+        return NULL;
+    why = why_none(r);
+    return keep(why, strlen(why));
+}
+
+/* ---- all lines ------------------------------------------------------------------------------- */
+/* Lines that are no packet's: what tcpdump and other tools say of theirs. */
+static bool is_message(struct reader *r, const char *s)
+{
+    const char *message = behind(s, "tcpdump: ");
+
+    if (r->lines == 1 && !r->ours)
+        recognize(r, s);
+    if (message && r->ours && !behind(message, "WARNING"))
+        r->message = keep(message, strlen(message));
+    if (behind(s, "reading from file ") || behind(s, "listening on ")) {
+        if (strstr(s, "link-type LINUX_SLL ("))
+            r->any = intern("any", 3);
+        return true;
+    }
+    if (!r->format && strstr(s, " Seq=") && strstr(s, " Len="))
+        r->format = "text of tshark or Wireshark (draw the recording: tshark -r X -w Y.pcap)";
+    return message != NULL;
+}
+
+/* Reads the packet in the line that has been torn at S by a terminal of another width: a gap stands
+ * for a space of the line, or for nothing. */
+static bool read_torn(struct reader *r, const char *s, bool timed)
+{
+    char *mended = resize(NULL, strlen(s) + 1, 1);
+    struct head before = r->head;
+    size_t count = r->out.count;
+    bool read;
+
+    mend(s, mended, " ");
+    read = read_packet(r, mended, timed, false, false);
+    if (r->out.count == count) {
+        r->head = before;
+        mend(s, mended, "");
+        read = read_packet(r, mended, timed, false, false);
+    }
+    free(mended);
+    return read;
+}
+
 static void take_line(struct reader *r)
 {
-    bool timed;
+    const char *line = r->ours ? r->line : skip_quotes(r->line);
+    const char *s = skip_blanks(line);
+    bool indented = behind(line, "    ");
     bool tab;
-    const char *s = r->line;
-    const char *start;
+    bool timed;
+    bool read;
 
     r->lines++;
-    tab = *s == '\t';
-    start = skip_blanks(s);
-    if (take_bytes(r, start))
+    if (take_bytes(r, s))
         return;
     if (r->digits > 0)
         end_dump(r);
-    if (r->ours && behind(start, "tcpdump: ")) {
-        r->message = keep(start + 9, strlen(start + 9));
+    if (*line == '\t' && r->others == 0 && r->times == 0)
+        r->tabbed = true;
+    tab = line[*line == '\t' && r->tabbed] == '\t';
+    if (is_payload(r, line) || (tab && r->head.inside == NOTHING && !r->head.open))
         return;
-    }
-    start = read_time(r, start, &timed);
-    if (!read_packet(r, start, timed, tab))
-        r->unread++;
+    r->after = false;
+    if (is_message(r, s))
+        return;
+    s = read_time(r, s, &timed);
+    if (!r->ours && strstr(s, "        ")) /* TEAR spaces */
+        read = read_torn(r, s, timed);
+    else
+        read = read_packet(r, s, timed, tab, indented);
+    if (read || (r->ascii && !timed))
+        return;
+    r->unread++;
+    if (!r->first_unread)
+        r->first_unread = keep(s, strlen(s) < QUOTED ? strlen(s) : QUOTED);
 }
 
 struct reading read_packets(FILE *in, bool ours, bool filtered)
 {
     struct reader r = { .in = in, .ours = ours, .filtered = filtered };
+    bool differences;
 
     r.out.clock = NO_TIMES;
     fetch(&r);
@@ -770,13 +957,16 @@ struct reading read_packets(FILE *in, bool ours, bool filtered)
             unfold(&r);
         take_line(&r);
     }
+    free(r.line);
     if (r.digits > 0)
         end_dump(&r);
-    free(r.line);
     if (!ours) {
+        differences = r.first_time == 0
+            && (r.earlier * SELDOM > r.times || 2 * (r.earlier + r.equal) > r.times);
         make_absolute(&r.out);
-        make_times(&r.out, r.raw, r.untimed, false);
+        make_times(&r.out, r.raw, r.untimed, differences);
     }
     free(r.raw);
+    r.out.complaint = complaint(&r);
     return r.out;
 }
