@@ -2,6 +2,9 @@
  * room changes nothing that an earlier one has written.
  *
  *   read.c     lines that tcpdump printed                 -> struct packet
+ *   fields.c   a line behind the addresses                -> its numbers
+ *   numbers.c  relative numbers, times of other kinds     -> those of the wire and one clock
+ *   words.c    memory; words, each of them once
  *   whose.c    all packets                                -> struct conversation
  *   heard.c    did a packet reach its receiver, and when? -> the part "heard" of struct packet
  *   states.c   RFC 9293: the state of each end            -> the part "states", struct outcome
