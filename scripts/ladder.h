@@ -90,11 +90,13 @@ bool is_reset(const struct packet *p);
 bool has_bytes(const struct packet *p); /* data, SYN or FIN: it takes room among the numbers */
 bool is_bare_syn(const struct packet *p);
 
+enum clock { SINCE_1970, TIME_OF_DAY, NO_TIMES };
+
 /* What read.c has read. */
 struct reading {
     struct packet *packets;
     size_t count;
-    enum { SINCE_1970, TIME_OF_DAY, NO_TIMES } clock;
+    enum clock clock;
     char *complaint; /* why it is not whole, and the way out in brackets; NULL if it is */
 };
 
@@ -210,12 +212,46 @@ const char *verdict(const struct conversation *c, const struct outcome *outcome)
 
 const char *state_name(enum state state); /* "SYN-SENT" */
 
-/* What a program of the samples did. */
-struct call {
-    struct call *next;  /* of this connection and role, in their order */
-    int64_t time;       /* on the clock of the conversation */
-    int role;           /* CLIENT or SERVER */
-    const char *text;   /* printable ASCII: send 4 bytes "ABCD" */
+/* A log of the samples' programs. */
+struct log {
+    const char *name;
+    bool used; /* it has calls of a conversation */
 };
+
+/* What a program did. */
+struct call {
+    int64_t time;      /* on the clock of the packets */
+    const char *text;  /* send 4 bytes "ABCD" */
+    size_t order;      /* among those of one time */
+    int conversation;  /* its number */
+    int role;          /* CLIENT or SERVER: which of the programs */
+};
+
+struct calls {
+    struct call *call; /* in the order of the conversations and their time */
+    size_t count;
+};
+
+/* Reads COUNT LOGS, and finds the conversation of each call. Calls of no conversation are left out.
+ * What it returns lasts until the program ends. */
+struct calls find_calls(struct log *logs, size_t count, const struct conversation *first);
+
+/* What of a drawing is the same for all conversations. */
+struct drawing {
+    FILE *out;
+    enum clock clock;
+    bool times; /* draw times, calls and the client's port: what differs from run to run */
+};
+
+/* Draws C with its CALLS, of which there are COUNT. */
+void draw(const struct drawing *drawing, const struct conversation *c, const struct call *calls,
+          size_t count, const char *verdict);
+
+/* Prints "HH:MM:SS.ffffff CLIENT > SERVER: VERDICT" instead; "-" if there is no time of day. */
+void print_verdict(const struct drawing *drawing, const struct conversation *c,
+                   const char *verdict);
+
+/* MEMORY, as malloc() returns it. Without memory there is no way on: ends the program. */
+
 
 #endif

@@ -47,15 +47,6 @@ struct table {
     size_t used;
 };
 
-void *checked(void *memory)
-{
-    if (memory == NULL) {
-        perror("ladder: memory");
-        exit(EXIT_FAILURE);
-    }
-    return memory;
-}
-
 static struct slot *find_slot(const struct table *table, const char *word, uint64_t other)
 {
     uint64_t hash = ((uint64_t)(uintptr_t)word ^ other * 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9;

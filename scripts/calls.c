@@ -1,0 +1,395 @@
+/* calls.c - what the samples' programs did, from their logs.
+ *
+ * In: logs with lines like
+ *     06:24:11.396630 client connect 127.0.0.1:8081 from 127.0.0.1:39636
+ *     06:24:11.396680 client send 4 bytes "ABCD"
+ * Out: the calls of each conversation, in order of their times. A program names its connection
+ * when it connects or accepts; its lines from there on are about that one (a "session" below).
+ *
+ * The clock of a log is local time, of any zone, and has no date. Zones differ by quarters of an
+ * hour: so only the time since the last quarter, the "phase", can be compared with that of a
+ * conversation. A session belongs to the conversation of its ends that begins nearest to it, and
+ * of two sessions of one program the nearer one is its: the other is of an older or a later
+ * connection from the same port. Within a session, the differences of the log's times count.
+ */
+#include "ladder.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SECOND INT64_C(1000000)
+#define QUARTER (900 * SECOND)
+#define DAY (86400 * SECOND)
+
+enum { LONGEST = 27 }; /* characters of a call that fit beside the ladder */
+
+struct session {
+    char *end[ENDS];                /* ADDRESS.PORT, as tcpdump writes it */
+    int role;                       /* which of the programs this is */
+    int64_t time;                   /* of its first call, since midnight */
+    struct log *log;
+    const struct conversation *its; /* NULL if none */
+    int64_t late;                   /* so long after the conversation's begin is it */
+};
+
+struct line { /* a call, on the log's clock */
+    int64_t time;
+    char *text;
+    size_t session;
+};
+
+struct logbook { /* all that the logs say */
+    struct session *sessions;
+    struct line *lines;
+    size_t session_count, session_room;
+    size_t line_count, line_room;
+};
+
+/* Room for one more element of SIZE bytes. */
+static void *room_for_more(void *memory, size_t count, size_t *room, size_t size)
+{
+    if (count < *room)
+        return memory;
+    *room = 2 * *room + 64;
+    return checked(realloc(memory, *room * size));
+}
+
+/* ---- reading ------------------------------------------------------------------------------------- */
+/* Takes the number before the character STOP at *WORDS. Returns whether there is one, up to MOST. */
+static bool take_number(char **words, char stop, double most, double *number)
+{
+    char *end;
+
+    if (!isdigit((unsigned char)**words))
+        return false;
+    *number = strtod(*words, &end);
+    if (*end != stop || !(*number <= most))
+        return false;
+    *words = end + 1;
+    return true;
+}
+
+/* Takes "06:24:11.396630 " at *WORDS. */
+static bool take_time(char **words, int64_t *time)
+{
+    double hours, minutes, seconds;
+
+    if (!take_number(words, ':', 23, &hours) || !take_number(words, ':', 59, &minutes) ||
+        !take_number(words, ' ', 61, &seconds))
+        return false;
+    *time = (int64_t)((hours * 3600 + minutes * 60 + seconds) * (double)SECOND + 0.5);
+    return true;
+}
+
+/* Takes WORD and the blank after it at *WORDS. Returns whether it stands there. */
+static bool take_word(char **words, const char *word)
+{
+    size_t length = strlen(word);
+
+    if (strncmp(*words, word, length) != 0 || (*words)[length] != ' ')
+        return false;
+    *words += length + 1;
+    return true;
+}
+
+/* Takes "127.0.0.1:80" or "[::1]:80" at *WORDS, and returns it as tcpdump writes it. */
+static char *take_end(char **words)
+{
+    size_t length = strcspn(*words, " ");
+    char *end = checked(malloc(length + 1));
+    size_t n = 0;
+
+    for (size_t i = 0; i < length; i++)
+        if ((*words)[i] != '[' && (*words)[i] != ']')
+            end[n++] = (*words)[i];
+    end[n] = '\0';
+    if (strrchr(end, ':') != NULL)
+        *strrchr(end, ':') = '.';
+    *words += length;
+    *words += **words == ' ';
+    return end;
+}
+
+static void begin_session(struct logbook *book, struct session session)
+{
+    book->sessions = room_for_more(book->sessions, book->session_count, &book->session_room,
+                                   sizeof session);
+    book->sessions[book->session_count++] = session;
+}
+
+/* The beginning of WORDS, if they are long without what is behind a comma or in brackets. */
+static char *shortened(const char *words)
+{
+    size_t length = strcspn(words, "\r\n");
+    size_t room;
+    char *text;
+
+    for (size_t i = 0; length > LONGEST && i < length; i++)
+        if (strncmp(words + i, " (", 2) == 0 || strncmp(words + i, ", ", 2) == 0)
+            length = i;
+    room = length < LONGEST ? length : LONGEST;
+    text = checked(malloc(room + 1));
+    memcpy(text, words, room);
+    text[room] = '\0';
+    return text;
+}
+
+static void add_line(struct logbook *book, int64_t time, const char *words, size_t session)
+{
+    book->lines = room_for_more(book->lines, book->line_count, &book->line_room,
+                                sizeof *book->lines);
+    book->lines[book->line_count++] = (struct line){ time, shortened(words), session };
+}
+
+/* What is remembered from one line of a log to the next. */
+struct reader {
+    struct logbook *book;
+    struct log *log;
+    char *listener;      /* ADDRESS.PORT of the server's, or NULL */
+    size_t session[ENDS]; /* of the server's and the client's lines: its number + 1; 0: none */
+};
+
+static void read_line(struct reader *reader, char *words)
+{
+    struct session session = { .log = reader->log };
+    char *call;
+
+    if (!take_time(&words, &session.time))
+        return;
+    if (take_word(&words, "server"))
+        session.role = SERVER;
+    else if (!take_word(&words, "client"))
+        return;
+    words[strcspn(words, "\r\n")] = '\0';
+    call = words;
+    if (session.role == SERVER && take_word(&words, "listen")) {
+        reader->listener = take_end(&words);
+        reader->session[SERVER] = 0;
+    } else if (session.role == SERVER && take_word(&words, "accept")) {
+        session.end[CLIENT] = take_end(&words);
+        session.end[SERVER] = reader->listener;
+        call = "accept";
+    } else if (session.role == CLIENT && take_word(&words, "connect")) {
+        session.end[SERVER] = take_end(&words);
+        if (take_word(&words, "from"))
+            session.end[CLIENT] = take_end(&words);
+        call = "connect";
+    }
+    if (session.end[CLIENT] != NULL && session.end[SERVER] != NULL) {
+        begin_session(reader->book, session);
+        reader->session[session.role] = reader->book->session_count;
+    }
+    if (reader->session[session.role] > 0)
+        add_line(reader->book, session.time, call, reader->session[session.role] - 1);
+}
+
+/* Reads LOG, if it can be read. */
+static void read_log(struct logbook *book, struct log *log)
+{
+    struct reader reader = { .book = book, .log = log };
+    FILE *in = fopen(log->name, "r");
+    char *words = NULL;
+    size_t room = 0;
+
+    if (in == NULL)
+        return;
+    while (getline(&words, &room, in) != -1)
+        read_line(&reader, words);
+    free(words);
+    fclose(in);
+}
+
+/* Is log I the same file as one before it? One that is found may be named as well. */
+static bool is_read(struct log *logs, size_t i)
+{
+    struct stat is, was;
+
+    if (stat(logs[i].name, &is) == -1)
+        return true; /* it cannot be read either */
+    for (size_t other = 0; other < i; other++)
+        if (stat(logs[other].name, &was) == 0 && was.st_dev == is.st_dev &&
+            was.st_ino == is.st_ino)
+            return true;
+    return false;
+}
+
+/* ---- finding the conversation of a session ------------------------------------------------------- */
+static int64_t phase(int64_t time)
+{
+    return (time % QUARTER + QUARTER) % QUARTER;
+}
+
+static int compare_times(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+/* In the order of their ends, and then of the phases of their begins. */
+static int compare_begins(const void *a, const void *b)
+{
+    const struct conversation *one = *(const struct conversation *const *)a;
+    const struct conversation *other = *(const struct conversation *const *)b;
+    int order = strcmp(one->end[CLIENT], other->end[CLIENT]);
+
+    if (order == 0)
+        order = strcmp(one->end[SERVER], other->end[SERVER]);
+    return order != 0 ? order : compare_times(phase(one->begin), phase(other->begin));
+}
+
+struct index { /* of the conversations, in that order */
+    const struct conversation **all;
+    size_t count;
+};
+
+static struct index make_index(const struct conversation *first)
+{
+    struct index index = { NULL, 0 };
+    size_t room = 0;
+
+    for (; first != NULL; first = first->next) {
+        index.all = room_for_more(index.all, index.count, &room, sizeof(first));
+        index.all[index.count++] = first;
+    }
+    if (index.count > 0)
+        qsort(index.all, index.count, sizeof *index.all, compare_begins);
+    return index;
+}
+
+/* The first in INDEX of these ends that does not begin before PHASE, or what comes after them. */
+static size_t lower_bound(const struct index *index, const struct session *s, int64_t begin)
+{
+    const struct conversation sought = { .end = { s->end[CLIENT], s->end[SERVER] },
+                                         .begin = begin };
+    const struct conversation *const key = &sought;
+    size_t low = 0;
+    size_t high = index->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (compare_begins(&index->all[middle], &key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* How long after the begin of C, or before it (less than 0), does S begin? Half a quarter at most. */
+static int64_t lateness(const struct session *s, const struct conversation *c)
+{
+    return phase(s->time - c->begin + QUARTER / 2) - QUARTER / 2;
+}
+
+/* S belongs to C, if that is nearer than what it has; but it cannot begin a second before C. */
+static void prefer(struct session *s, const struct conversation *c)
+{
+    int64_t late = lateness(s, c);
+
+    if (late > -SECOND && (s->its == NULL || llabs(late) < llabs(s->late))) {
+        s->its = c;
+        s->late = late;
+    }
+}
+
+static void find_conversation(const struct index *index, struct session *s)
+{
+    size_t begin = lower_bound(index, s, 0);
+    size_t next = lower_bound(index, s, phase(s->time));
+    size_t end = lower_bound(index, s, QUARTER - 1);
+
+    while (end < index->count && strcmp(index->all[end]->end[CLIENT], s->end[CLIENT]) == 0 &&
+           strcmp(index->all[end]->end[SERVER], s->end[SERVER]) == 0)
+        end++;
+    if (begin == end)
+        return;
+    prefer(s, index->all[next > begin ? next - 1 : end - 1]); /* phases go round */
+    prefer(s, index->all[next < end ? next : begin]);
+}
+
+/* A conversation has one session of either program: the nearest. */
+static int compare_sessions(const void *a, const void *b)
+{
+    const struct session *one = *(const struct session *const *)a;
+    const struct session *other = *(const struct session *const *)b;
+
+    if (one->its != other->its)
+        return compare_times(one->its == NULL ? 0 : one->its->number,
+                             other->its == NULL ? 0 : other->its->number);
+    if (one->role != other->role)
+        return one->role - other->role;
+    return compare_times(llabs(one->late), llabs(other->late));
+}
+
+static void find_conversations_of(struct logbook *book, const struct conversation *first)
+{
+    struct index index = make_index(first);
+    struct session **sorted = checked(malloc(book->session_count * sizeof(*sorted)));
+
+    for (size_t i = 0; i < book->session_count; i++) {
+        find_conversation(&index, &book->sessions[i]);
+        sorted[i] = &book->sessions[i];
+    }
+    qsort(sorted, book->session_count, sizeof *sorted, compare_sessions);
+    for (size_t i = book->session_count - 1; i > 0; i--)
+        if (sorted[i]->its == sorted[i - 1]->its && sorted[i]->role == sorted[i - 1]->role)
+            sorted[i]->its = NULL;
+    free(sorted);
+    free(index.all);
+}
+
+/* ---- calls --------------------------------------------------------------------------------------- */
+static int compare_calls(const void *a, const void *b)
+{
+    const struct call *one = a;
+    const struct call *other = b;
+
+    if (one->conversation != other->conversation)
+        return one->conversation - other->conversation;
+    if (one->time != other->time)
+        return compare_times(one->time, other->time);
+    return one->order < other->order ? -1 : 1;
+}
+
+/* The time of LINE on the clock of the packets; a log may go on after midnight. */
+static int64_t time_of(const struct line *line, const struct session *s)
+{
+    int64_t since = line->time - s->time;
+
+    if (since < -DAY / 2)
+        since += DAY;
+    return s->its->begin + s->late + since;
+}
+
+struct calls find_calls(struct log *logs, size_t count, const struct conversation *first)
+{
+    struct logbook book = { 0 };
+    struct calls calls = { NULL, 0 };
+
+    for (size_t i = 0; i < count; i++)
+        if (!is_read(logs, i))
+            read_log(&book, &logs[i]);
+    if (book.session_count == 0)
+        return calls;
+    find_conversations_of(&book, first);
+    calls.call = checked(malloc(book.line_count * sizeof *calls.call));
+    for (size_t i = 0; i < book.line_count; i++) {
+        const struct line *line = &book.lines[i];
+        const struct session *s = &book.sessions[line->session];
+
+        if (s->its == NULL)
+            continue;
+        s->log->used = true;
+        calls.call[calls.count++] = (struct call){
+            .time = time_of(line, s),
+            .text = line->text,
+            .order = i,
+            .conversation = s->its->number,
+            .role = s->role,
+        };
+    }
+    qsort(calls.call, calls.count, sizeof *calls.call, compare_calls);
+    return calls;
+}
