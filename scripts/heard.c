@@ -13,6 +13,8 @@ enum {
     USUAL = 200000,      /* microseconds: the round trip, if no handshake tells */
     SLOWEST = 3000000,   /* a handshake that took longer lost a packet */
     SLACK = 2000,        /* a receiver that is busy for so long is no reason to call a packet lost */
+    LOOK_BACK = 64,      /* packets: an ICMP error comes before many others are sent */
+    MOST_FINS = 64,      /* in one conversation; TCP sends two, and each some times again */
     NEAR_ID = 5000       /* IP ids of one sender go on in small steps, or they tell nothing */
 };
 
@@ -165,9 +167,36 @@ static int find_hearing(const struct conversation *c, int i)
 
 static void find_fins(struct conversation *c)
 {
-    for (int i = 0; i < c->count; i++)
-        if (c->packet[i]->flags & FIN && !is_reset(c->packet[i]))
-            c->packet[i]->heard = find_hearing(c, i);
+    int fins = 0;
+
+    for (int i = 0; i < c->count && fins < MOST_FINS; i++) {
+        struct packet *p = c->packet[i];
+
+        if (!(p->flags & FIN) || is_reset(p) || p->icmp != NULL)
+            continue;
+        p->heard = find_hearing(c, i);
+        fins++;
+    }
+}
+
+/* An ICMP error says that the packet which it quotes has not reached its receiver. */
+static void find_unreached(struct conversation *c)
+{
+    for (int i = 0; i < c->count; i++) {
+        const struct packet *error = c->packet[i];
+
+        if (error->icmp == NULL)
+            continue;
+        for (int j = i - 1; j >= 0 && j >= i - LOOK_BACK; j--) {
+            struct packet *p = c->packet[j];
+
+            if (p->icmp != NULL || p->sender != error->sender || p->seq != error->seq)
+                continue;
+            p->lost = true;
+            p->heard = NEVER;
+            break;
+        }
+    }
 }
 
 /* ---- holes ---------------------------------------------------------------------------------------- */
@@ -302,6 +331,7 @@ void find_heard(struct conversation *c)
     find_again(c);
     find_heard_acks(c);
     find_fins(c);
+    find_unreached(c);
     find_holes(c);
     find_filter(c);
     find_round_trip(c);

@@ -81,7 +81,7 @@ struct packet {
                         * follow that, else -1 */
     /* states.c, resets.c */
     uint8_t shown[ENDS]; /* enum state that begins here, or NOT_SHOWN */
-    bool lost;         /* it never reached its receiver */
+    bool lost;         /* it never reached its receiver (heard.c: an ICMP error says so) */
     const char *note;  /* " ignored" or " in its name", behind its words; "" if none */
 };
 
@@ -250,8 +250,5 @@ void draw(const struct drawing *drawing, const struct conversation *c, const str
 /* Prints "HH:MM:SS.ffffff CLIENT > SERVER: VERDICT" instead; "-" if there is no time of day. */
 void print_verdict(const struct drawing *drawing, const struct conversation *c,
                    const char *verdict);
-
-/* MEMORY, as malloc() returns it. Without memory there is no way on: ends the program. */
-
 
 #endif

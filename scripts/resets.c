@@ -294,6 +294,10 @@ void play_reset(struct play *play, int i)
     }
     if (fate == IGNORED)
         receiver->ignores = true;
+    if (fate != BELIEVED)
+        p->shown[!p->sender] = (uint8_t)receiver->state; /* still */
+    if (!own && me->state != SILENT)
+        p->shown[p->sender] = (uint8_t)me->state;
     p->lost = fate == LOST;
     if (fate == BELIEVED && receiver->state != NOT_RECORDED)
         receiver->state = CLOSED;

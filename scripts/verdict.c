@@ -24,9 +24,15 @@ static void add(const char *format, ...)
     va_end(arguments);
 }
 
-static const char *plural(int count)
+/* "8 packets", of TCP. */
+static void add_count(const struct conversation *c)
 {
-    return count == 1 ? "" : "s";
+    int count = 0;
+
+    for (int i = 0; i < c->count; i++)
+        if (c->packet[i]->icmp == NULL)
+            count++;
+    add("%d packet%s", count, count == 1 ? "" : "s");
 }
 
 /* ---- what happened -------------------------------------------------------------------------------- */
@@ -186,9 +192,11 @@ static void add_end(const struct outcome *o, int e)
 
 static void add_end_missing(const struct conversation *c, const struct outcome *o)
 {
-    if (o->whole)
-        add("end missing after %d packet%s: ", c->count, plural(c->count));
-    else
+    if (o->whole) {
+        add("end missing after ");
+        add_count(c);
+        add(": ");
+    } else
         add("beginning and end missing: ");
     if (is_half_open(o, CLIENT) || is_half_open(o, SERVER))
         add("half-open, ");
@@ -236,15 +244,19 @@ const char *verdict(const struct conversation *c, const struct outcome *o)
 {
     text[0] = '\0';
     if (o->itself) {
-        add("one end, connected to itself, %d packet%s: no states.", c->count, plural(c->count));
+        add("one end, connected to itself, ");
+        add_count(c);
+        add(": no states.");
         return text;
     }
     if (o->over) {
         add_who(c, o);
-        if (o->whole)
-            add(" after %d packet%s: ", c->count, plural(c->count));
-        else
-            add(", beginning missing: ");
+        if (o->whole) {
+            add(" after ");
+            add_count(c);
+        } else
+            add(", beginning missing");
+        add(": ");
         add_how(c, o);
         add_time_wait(o);
     } else

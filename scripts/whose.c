@@ -310,7 +310,7 @@ static bool is_copy(const struct thread *t, const struct packet *packets, struct
 static void take_numbers(struct thread *t, struct packet *p)
 {
     const int me = p->sender;
-    const int64_t length = p->end == ABSENT ? 0 : p->end - p->seq;
+    const int64_t length = p->end == ABSENT ? 0 : (uint32_t)(p->end - p->seq);
     const bool is_opening = t->has_syn[CLIENT] != t->has_syn[SERVER];
     const bool is_far = distance_from(t, p) > 2 * (int64_t)WINDOW;
 
