@@ -88,7 +88,7 @@ struct packet {
 void *checked(void *memory); /* MEMORY, or ends the program if it is NULL */
 bool is_reset(const struct packet *p);
 bool has_bytes(const struct packet *p); /* data, SYN or FIN: it takes room among the numbers */
-bool is_bare_syn(const struct packet *p);
+bool is_bare_syn(const struct packet *p); /* and no stray one */
 
 enum clock { SINCE_1970, TIME_OF_DAY, NO_TIMES };
 

@@ -294,7 +294,7 @@ void play_reset(struct play *play, int i)
     }
     if (fate == IGNORED)
         receiver->ignores = true;
-    if (fate != BELIEVED)
+    if (fate != BELIEVED && receiver->state != SILENT)
         p->shown[!p->sender] = (uint8_t)receiver->state; /* still */
     if (!own && me->state != SILENT)
         p->shown[p->sender] = (uint8_t)me->state;

@@ -125,7 +125,7 @@ static int64_t whole(int64_t number, int64_t near)
 
 bool is_bare_syn(const struct packet *p)
 {
-    return (p->flags & (SYN | ACK | RST)) == SYN && p->icmp == NULL;
+    return (p->flags & (SYN | ACK | RST)) == SYN && p->icmp == NULL && !p->stray;
 }
 
 bool is_reset(const struct packet *p)
@@ -468,6 +468,7 @@ static struct conversation *collect(struct reading *reading, struct thread **own
             continue;
         owner[i] = merged_into(t);
         owner[i]->c.count++;
+        reading->packets[i].stray = true;
         reading->packets[i].sender = (uint8_t)sender_in(owner[i], &reading->packets[i]);
     }
     for (size_t i = 0; i < reading->count; i++) {
