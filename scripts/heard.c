@@ -12,7 +12,7 @@
 enum {
     USUAL = 200000,      /* microseconds: the round trip, if no handshake tells */
     SLOWEST = 3000000,   /* a handshake that took longer lost a packet */
-    SLACK = 2000,        /* a receiver that is busy for so long is no reason to call a packet lost */
+    SLACK = 2000,        /* a receiver that is busy for so long has lost no packet */
     LOOK_BACK = 64,      /* packets: an ICMP error comes before many others are sent */
     MOST_FINS = 64,      /* in one conversation; TCP sends two, and each some times again */
     NEAR_ID = 5000       /* IP ids of one sender go on in small steps, or they tell nothing */
@@ -23,7 +23,7 @@ static bool is_data(const struct packet *p)
     return has_bytes(p) && !(p->flags & (SYN | FIN));
 }
 
-/* ---- what was sent again -------------------------------------------------------------------------- */
+/* ---- what was sent again --------------------------------------------------------------------- */
 
 /* What an end has sent, by numbers. */
 struct sent {
@@ -102,7 +102,7 @@ static bool waited(const struct packet *p)
     return p->again && !p->keep_alive;
 }
 
-/* ---- acknowledgements ----------------------------------------------------------------------------- */
+/* ---- acknowledgements ------------------------------------------------------------------------ */
 
 /* What an ACK says, its receiver has not learned if it sends the same bytes again later. */
 static void find_heard_acks(struct conversation *c)
@@ -122,7 +122,7 @@ static void find_heard_acks(struct conversation *c)
     }
 }
 
-/* ---- FINs ----------------------------------------------------------------------------------------- */
+/* ---- FINs ------------------------------------------------------------------------------------ */
 
 /* Are bytes missing before FIN I, as far as is known when it is sent? Then some of them were sent
  * again before, and are not acknowledged yet. */
@@ -199,7 +199,7 @@ static void find_unreached(struct conversation *c)
     }
 }
 
-/* ---- holes ---------------------------------------------------------------------------------------- */
+/* ---- holes ----------------------------------------------------------------------------------- */
 
 /* What an end is seen to have sent, and acknowledged. */
 struct seen {
@@ -269,7 +269,7 @@ static void find_filter(struct conversation *c)
     c->filtered = has_syn_ack && has_end && !has_ack;
 }
 
-/* ---- the round trip ------------------------------------------------------------------------------- */
+/* ---- the round trip -------------------------------------------------------------------------- */
 
 /* Of the handshake: from SYN to SYN, ACK, or from there to the ACK, wherever it was recorded. */
 static void find_round_trip(struct conversation *c)
@@ -298,7 +298,7 @@ static void find_round_trip(struct conversation *c)
     c->round_trip = longest + longest / 2 + SLACK; /* half of it more, for no two trips are alike */
 }
 
-/* ---- what a RST differs in ------------------------------------------------------------------------ */
+/* ---- what a RST differs in ------------------------------------------------------------------- */
 
 static void find_evidence(struct conversation *c)
 {

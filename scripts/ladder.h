@@ -120,7 +120,7 @@ struct conversation {
     int translated;              /* then: the end (of this one) whose address is another there */
     bool has_older;              /* its SYN was answered by an end that has an older connection */
     /* heard.c */
-    int64_t round_trip;          /* microseconds: so long may a packet and its answer be on the way */
+    int64_t round_trip;          /* microseconds that a packet and its answer may take */
     bool filtered;               /* a filter has left no pure ACK */
 };
 
@@ -130,7 +130,7 @@ struct conversation *find_conversations(struct reading *reading);
 /* Fills in the part "heard" of all packets of C, and of C. */
 void find_heard(struct conversation *c);
 
-/* ---- states.c, resets.c: what RFC 9293 makes of it ------------------------------------------------ */
+/* ---- states.c, resets.c: what RFC 9293 makes of it ------------------------------------------- */
 
 enum fate { NO_RESET, BELIEVED, CROSSED, LOST, IGNORED, IN_NAME };
 
@@ -204,7 +204,7 @@ bool is_over(const struct outcome *outcome);
 /* Does P acknowledge the SYN of ME, which is in SYN-SENT? 3.10.7.3: ISS < ack <= SND.NXT */
 bool acknowledges_syn(const struct end *me, const struct packet *p);
 
-/* ---- verdict.c, draw.c ---------------------------------------------------------------------------- */
+/* ---- verdict.c, draw.c ----------------------------------------------------------------------- */
 
 /* The verdict: one line without its end, e.g. "server reset it after 8 packets: RST, no FIN.
  * TIME-WAIT: nobody.". Valid until the next call. */

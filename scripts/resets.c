@@ -21,7 +21,7 @@ static const struct later *later_of(const struct play *play, int e, int i)
     return &play->later[e][i + 1];
 }
 
-/* ---- whose own it is ------------------------------------------------------------------------------ */
+/* ---- whose own it is ------------------------------------------------------------------------- */
 
 /* RFC 9293, figure 9: an end that is opening answers what acknowledges another SYN with a bare RST,
  * and goes on. */
@@ -73,7 +73,7 @@ static bool is_own(const struct play *play, int i)
     return goes_on < play->c->round_trip;
 }
 
-/* ---- whether it is believed ----------------------------------------------------------------------- */
+/* ---- whether it is believed ------------------------------------------------------------------ */
 
 static bool is_behind_fin(enum state state)
 {
@@ -185,7 +185,7 @@ static enum fate fate_of(const struct play *play, int i)
     return play->c->packet[later->until]->time - p->time < play->c->round_trip ? CROSSED : LOST;
 }
 
-/* ---- what it does --------------------------------------------------------------------------------- */
+/* ---- what it does ---------------------------------------------------------------------------- */
 
 /* For the verdict: the first RST that counts, and what then came of it. */
 static void remember(struct play *play, int i, bool own, enum fate fate)
@@ -230,7 +230,7 @@ static void reset_nobody(struct play *play, int i, bool own)
     }
 }
 
-/* A RST that is not acceptable changes nothing, but that an end which sends one to a SYN is there. */
+/* A RST that is not acceptable changes nothing; but an end that sends one to a SYN is there. */
 static void ignore(struct play *play, int i, bool own)
 {
     struct packet *p = play->c->packet[i];

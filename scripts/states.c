@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- RFC 9293, figure 5 --------------------------------------------------------------------------- */
+/* ---- RFC 9293, figure 5 ---------------------------------------------------------------------- */
 
 enum event { SENDS_SYN_ACK, SENDS_DATA, SENDS_FIN, HEARS_ACK_OF_SYN, HEARS_FIN, HEARS_ACK_OF_FIN };
 
@@ -76,7 +76,7 @@ bool is_over(const struct outcome *outcome)
     return is_closed(outcome, CLIENT) && is_closed(outcome, SERVER);
 }
 
-/* ---- what is known before the first packet -------------------------------------------------------- */
+/* ---- what is known before the first packet --------------------------------------------------- */
 
 static void note_packet(struct play *play, int i)
 {
@@ -205,7 +205,7 @@ static void prepare(struct play *play)
     outcome->end[SERVER].has_older = c->has_older;
 }
 
-/* ---- sent ----------------------------------------------------------------------------------------- */
+/* ---- sent ------------------------------------------------------------------------------------ */
 
 static void send_syn(struct play *play, const struct packet *p)
 {
@@ -251,7 +251,7 @@ static void send_rest(struct play *play, int i)
         step(me, SENDS_FIN);
 }
 
-/* ---- heard ---------------------------------------------------------------------------------------- */
+/* ---- heard ----------------------------------------------------------------------------------- */
 
 bool acknowledges_syn(const struct end *me, const struct packet *p)
 {
@@ -365,7 +365,7 @@ static void hear_fins(struct play *play, int i, const int fin[ENDS])
     }
 }
 
-/* ---- playing -------------------------------------------------------------------------------------- */
+/* ---- playing --------------------------------------------------------------------------------- */
 
 /* Remembers the numbers of P, no RST. */
 static void take_numbers(struct play *play, const struct packet *p)

@@ -35,7 +35,7 @@ static void add_count(const struct conversation *c)
     add("%d packet%s", count, count == 1 ? "" : "s");
 }
 
-/* ---- what happened -------------------------------------------------------------------------------- */
+/* ---- what happened --------------------------------------------------------------------------- */
 
 /* The end whose FIN came first; -1 if none came, or a RST decided before it. */
 static int first_closer(const struct conversation *c, const struct outcome *o)
@@ -94,7 +94,7 @@ static bool is_half_open(const struct outcome *o, int e)
     return o->end[!e].state == CLOSED && state >= ESTABLISHED && state <= LAST_ACK;
 }
 
-/* ---- words ---------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static void add_who(const struct conversation *c, const struct outcome *o)
 {

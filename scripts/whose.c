@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 enum {
-    WINDOW = 1 << 20,     /* numbers that are so near are of one connection; few windows are larger */
+    WINDOW = 1 << 20,     /* numbers so near are of one connection: few windows are larger */
     OLDER = 8,            /* so many older conversations of the same ends may get late packets */
     COPIED = 10000,       /* microseconds between two views of one packet, at most; ... */
     LOOK_BACK = 32,       /* ... and so many packets may stand between them */
@@ -34,7 +34,7 @@ struct thread {
     int32_t latest_id[ENDS];
 };
 
-/* ---- hash tables: by two words, or by a word and a number ---------------------------------------- */
+/* ---- hash tables: by two words, or by a word and a number ------------------------------------ */
 struct slot {
     const char *word;
     uint64_t other;
@@ -98,7 +98,7 @@ static struct slot *slot_of_ends(struct table *table, const char *a, const char 
     return slot_of(table, b, (uintptr_t)a);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 /* How far NUMBER, of the wire, is from NEAR: less than 2^31 either way. */
 static int64_t away(int64_t number, int64_t near)
@@ -154,7 +154,7 @@ static int64_t distance_from(const struct thread *t, const struct packet *p)
     return sum;
 }
 
-/* ---- which conversation --------------------------------------------------------------------------- */
+/* ---- which conversation ---------------------------------------------------------------------- */
 
 static int port(const char *end)
 {
@@ -202,6 +202,14 @@ static struct thread *of_syn(struct thread *newest, const struct packet *p)
     return newest->has_syn[!me] ? newest : NULL;
 }
 
+/* Does P acknowledge just what the SYN of T took? */
+static bool answers(const struct thread *t, const struct packet *p)
+{
+    const int peer = !sender_in(t, p);
+
+    return p->ack != ABSENT && t->near[peer] != ABSENT && away(p->ack, t->near[peer]) == 0;
+}
+
 /* The conversation of P, no bare SYN: of NEWEST and the older ones, the one that is nearest. */
 static struct thread *nearest(struct thread *newest, const struct packet *p)
 {
@@ -209,8 +217,8 @@ static struct thread *nearest(struct thread *newest, const struct packet *p)
     int64_t least = distance_from(newest, p);
     int looked_at = 0;
 
-    if (p->ack != ABSENT && newest->only_syns && distance(p->ack, newest->near[!sender_in(newest, p)]) == 0)
-        return newest; /* it answers the SYN */
+    if (newest->only_syns && answers(newest, p))
+        return newest;
 
     for (struct thread *t = newest->older; t != NULL && looked_at < OLDER; t = t->older) {
         const int64_t far = distance_from(t, p);
@@ -259,7 +267,7 @@ static struct thread *find_thread(struct slot *slot, const struct packet *p)
     return t;
 }
 
-/* ---- copies --------------------------------------------------------------------------------------- */
+/* ---- copies ---------------------------------------------------------------------------------- */
 
 static bool same_content(const struct packet *p, const struct packet *q)
 {
@@ -304,7 +312,7 @@ static bool is_copy(const struct thread *t, const struct packet *packets, struct
     return false;
 }
 
-/* ---- taking a packet ------------------------------------------------------------------------------ */
+/* ---- taking a packet ------------------------------------------------------------------------- */
 
 /* Makes the numbers of P go on from those of T, and remembers them. */
 static void take_numbers(struct thread *t, struct packet *p)
@@ -350,7 +358,7 @@ static void take(struct thread *t, struct packet *p)
         t->latest_id[me] = p->id;
 }
 
-/* ---- order ---------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 static void move(struct packet **packet, int from, int to)
 {
@@ -382,7 +390,7 @@ static void put_in_order(struct conversation *c)
     }
 }
 
-/* ---- views of one conversation, before and behind NAT --------------------------------------------- */
+/* ---- views of one conversation, before and behind NAT ---------------------------------------- */
 
 /* Is number FIRST of end E of T the one that OTHER has there? The SYN's, or, if T has none, the one
  * at which OTHER is. */
@@ -444,7 +452,7 @@ static void find_view(struct table *table, struct thread *t)
     }
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------ */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static struct thread *merged_into(struct thread *t)
 {
