@@ -56,7 +56,7 @@ static void *room_for_more(void *memory, size_t count, size_t *room, size_t size
     return checked(realloc(memory, *room * size));
 }
 
-/* ---- reading ------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 /* Takes the number before the character STOP at *WORDS. Returns whether there is one, up to MOST. */
 static bool take_number(char **words, char stop, double most, double *number)
 {
@@ -215,7 +215,7 @@ static bool is_read(struct log *logs, size_t i)
     return false;
 }
 
-/* ---- finding the conversation of a session ------------------------------------------------------- */
+/* ---- finding the conversation of a session --------------------------------------------------- */
 static int64_t phase(int64_t time)
 {
     return (time % QUARTER + QUARTER) % QUARTER;
@@ -340,7 +340,7 @@ static void find_conversations_of(struct logbook *book, const struct conversatio
     free(index.all);
 }
 
-/* ---- calls --------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 static int compare_calls(const void *a, const void *b)
 {
     const struct call *one = a;

@@ -46,7 +46,7 @@ struct view {
     size_t right;            /* of the right bar */
 };
 
-/* ---- text: of any length, for addresses are ------------------------------------------------------ */
+/* ---- text: of any length, for addresses are -------------------------------------------------- */
 struct text {
     char *bytes;
     size_t length;
@@ -100,7 +100,7 @@ static void print_line(struct text *text, FILE *out)
 
 static struct text line; /* the one that is being written */
 
-/* ---- times --------------------------------------------------------------------------------------- */
+/* ---- times ----------------------------------------------------------------------------------- */
 /* Adds "21:24:11.396569", the local time of the day of TIME. Returns whether there is one. */
 static bool add_time_of_day(struct text *text, enum clock clock, int64_t time)
 {
@@ -142,7 +142,7 @@ static void put_time(char words[static 32], const struct view *v, int64_t time)
         words[whole] = '\0';
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 /* BEFORE stands in the columns of the time, LEFT and RIGHT outside the bars, and BETWEEN in the
  * middle. A LEFT that is long reaches over the left bar. */
 static void print_row(const struct view *v, const char *before, const char *left,
@@ -206,7 +206,7 @@ static bool call_is_due(const struct view *v, const struct packet *p)
     return v->drawing->times && v->call < v->end && (p == NULL || v->call->time <= p->time);
 }
 
-/* ---- a packet's words ---------------------------------------------------------------------------- */
+/* ---- a packet's words ------------------------------------------------------------------------ */
 static void add_flags(struct text *words, unsigned flags)
 {
     static const struct {
@@ -317,7 +317,7 @@ static void say_packet(struct text *words, const struct packet *p)
         words->length = WORDS;
 }
 
-/* ---- packets ------------------------------------------------------------------------------------- */
+/* ---- packets --------------------------------------------------------------------------------- */
 /* An arrow from SENDER to the other bar. */
 static void put_arrow(char between[static BETWEEN + 1], const struct text *words, int sender,
                       char head)
@@ -372,7 +372,7 @@ static void print_packet(struct view *v, const struct packet *p)
     print_evidence(v, p);
 }
 
-/* ---- long runs ----------------------------------------------------------------------------------- */
+/* ---- long runs ------------------------------------------------------------------------------- */
 /* Does the row of packet I say nothing but that data or an ACK was sent? */
 static bool is_plain(const struct view *v, int i)
 {
@@ -453,7 +453,7 @@ static void print_rows(struct view *v)
         print_call(v, v->call++);
 }
 
-/* ---- header and footer --------------------------------------------------------------------------- */
+/* ---- header and footer ----------------------------------------------------------------------- */
 /* Adds ADDRESS:PORT of tcpdump's ADDRESS.PORT; 127.0.0.1 goes without saying. */
 static void add_address(struct text *text, const char *end, bool port)
 {
