@@ -17,6 +17,7 @@ enum {
     OLDER = 8,            /* so many older conversations of the same ends may get late packets */
     COPIED = 10000,       /* microseconds between two views of one packet, at most; ... */
     LOOK_BACK = 32,       /* ... and so many packets may stand between them */
+    FORWARDED = 500000,   /* microseconds: so soon NAT has passed a SYN on; it comes again after 1 s */
     SWAPPED = 1000        /* microseconds: as near as this, lo may record two packets in the wrong
                            * order (each CPU has a queue of its own) */
 };
@@ -414,7 +415,8 @@ static bool is_same(const struct thread *t, const struct thread *other)
     if (same_client == same_server)
         return false;
     if (!is_lone_reset)
-        return fits(t, other, CLIENT) && fits(t, other, SERVER);
+        return t->c.begin - other->c.begin < FORWARDED && fits(t, other, CLIENT) &&
+               fits(t, other, SERVER);
     for (int e = 0; e < ENDS; e++) {
         const struct packet *p = t->c.packet[0];
         const int64_t number = p->sender == e ? p->seq : p->ack;
