@@ -17,7 +17,7 @@ enum {
     OLDER = 8,            /* so many older conversations of the same ends may get late packets */
     COPIED = 10000,       /* microseconds between two views of one packet, at most; ... */
     LOOK_BACK = 32,       /* ... and so many packets may stand between them */
-    FORWARDED = 500000,   /* microseconds: so soon NAT has passed a SYN on; it comes again after 1 s */
+    FORWARDED = 500000,   /* microseconds: NAT passes a SYN on sooner; it comes again after 1 s */
     SWAPPED = 1000        /* microseconds: as near as this, lo may record two packets in the wrong
                            * order (each CPU has a queue of its own) */
 };
