@@ -5,11 +5,13 @@
 #   ```sh     commands. What stands under one heading is done in a copy of the project of its own,
 #             in a lab. "# ターミナル1" and "# terminal 1" begin a terminal beside the others, another
 #             comment something that is done after what stands before it.
-#   the rest  (```text, ```c) is the output of the commands before it, one block a terminal
+#   the rest  (```text, ```c) is the output of the commands before it, one block a terminal; …
+#             is what is left out of a line, or all lines before
 #
 # A marker before a block, which the reader does not see, says what else a test has to know:
 #   <!-- test: exit 1 -->             the exit status
-#   <!-- test: needs tshark -->       left out where that is not installed
+#   <!-- test: terminal 3 -->         whose output it is
+#   <!-- test: packets -->            of a table: its rows are the packets that the command prints
 #   <!-- test: output of COMMAND -->  an output whose command the reader does not see
 #   <!-- test: not run, REASON -->    what no test can do
 #
@@ -80,11 +82,11 @@ my @clone = (
 push @clone, 'chown -R 65534:65534 .' if $< == 0;
 system(join ' && ', @clone) == 0 or BAIL_OUT('there is no clone of the project');
 
-# If root does the tests, the reader is the user nobody, and root itself where nobody has no lab.
+# If root does the tests, the reader is the user nobody.
 if ($< == 0) {
     my $nobody = 'setpriv --reuid 65534 --regid 65534 --clear-groups';
-    my $status = system("cd $dir/project && $nobody scripts/lab.sh true 2>/dev/null");
-    $ENV{READER_IS_ROOT} = 1 if $status != 0;
+    my $why = `cd $dir/project && $nobody scripts/lab.sh true 2>&1`;
+    skip_or_fail("no lab for the user nobody: $why") if $? != 0;
 }
 
 # ---- every section -------------------------------------------------------------------------------
@@ -136,36 +138,15 @@ for my $page (@pages) {
     is("@dead", '', "Every link of $page->{file} leads somewhere");
 }
 
-# The flags of the packets of RECORDING that FILTER chooses.
-sub chosen ($filter, $recording) {
-    my $print = 'exec tcpdump -nn -r "$0" "$1" 2>/dev/null';
-    open my $lines, '-|', 'sh', '-c', $print, $recording, $filter or die "sh: $!";
-    return join ' ', map { /Flags (\[\S+\])/ } <$lines>;
-}
-
-subtest "The guide's filters choose what it says" => sub {
-    my ($sample1, $sample2) = map { "tests/reference/$_.pcap" } qw(sample1 sample2);
-    my %known = (
-        'tcp[tcpflags] & tcp-rst != 0' => [$sample2, '[R.]'],
-        'ip6[6] == 6 and ip6[53] & 4 != 0' => ['tests/ladder/ipv6.pcap', '[R.]'],
-        'tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0' => [$sample1, '[S] [S.] [F.] [F.]'],
-    );
-    my %printed = map { $_ => 1 } $pages[0]{text} =~ /'((?:tcp|ip6)\[[^']*)'/g;
-    is(join("\n", sort keys %printed), join("\n", sort keys %known), 'there are these');
-    for my $filter (sort keys %known) {
-        my ($recording, $flags) = @{ $known{$filter} };
-        is(chosen($filter, $recording), $flags, $filter);
+# It cannot be run as it stands, for it waits for the RST of a real network.
+subtest "The guide's filter for RST chooses those of IPv4 and of IPv6" => sub {
+    my ($filter) = $pages[0]{text} =~ /'(tcp\[[^']*)'/;
+    for my $recording (qw(tests/reference/sample2.pcap tests/ladder/ipv6.pcap)) {
+        my $chosen = `tcpdump -nn -r $recording '$filter' 2>/dev/null`;
+        my @flags = $chosen =~ /Flags (\[\S+\])/g;
+        is("@flags", '[R.]', $recording);
     }
 };
-
-subtest 'What the guide counts is what the command beside it counts' => sub {
-    my ($count, $command) = $pages[0]{text} =~ /は (\d+) 個です（`(tcpdump [^`]* grep -c [^`]*)`）/;
-    is(`{ $command; } 2>/dev/null`, "$count\n", $command);
-};
-
-for my $n (@samples) {
-    like($pages[1]{text}, qr/^\| sample$n \| 808$n \|/m, "README.md has the port of sample$n");
-}
 
 my $guide = $pages[0]{text} =~ s/ //gr;
 for my $wanted (<DATA>) {
