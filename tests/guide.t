@@ -131,10 +131,15 @@ sub anchor ($heading) {
     return encode('UTF-8', "#$anchor");
 }
 
+my %targets;
 for my $page (@pages) {
-    my %anchors = map { anchor($_) => 1 } $page->{prose} =~ /^#+ (.*)/mg;
+    for my $heading ($page->{prose} =~ /^#+ (.*)/mg) {
+        $targets{ $page->{file} . anchor($heading) } = 1;
+    }
+}
+for my $page (@pages) {
     my @links = grep { !/^https:/ } $page->{prose} =~ /\]\(([^)]+)\)/g;
-    my @dead = grep { !$anchors{$_} && !-e } @links;
+    my @dead = grep { !-e && !$targets{ s/^#/$page->{file}#/r } } @links;
     is("@dead", '', "Every link of $page->{file} leads somewhere");
 }
 
