@@ -63,7 +63,7 @@ sub add_block ($section, $block) {
 
 # A row of a table that shows a packet of the last step: its direction, and what tcpdump prints.
 sub add_row ($section, $row) {
-    my ($arrow, $packet) = $row =~ /^\| \d+ \| (→|←) \| `(.+?)` \|/ or return;
+    my ($arrow, $packet) = $row =~ /^\| \d+ (→|←) \| `(.+?)` \|/ or return;
     push @{ $section->{steps}[-1]{parts}[0]{rows} }, "$arrow $packet";
 }
 
