@@ -1,9 +1,9 @@
 # Reads a Markdown page and does what it tells its reader, section by section; see guide.t.
 #   parse(FILE)            the page: { file, text, prose, sections }
 #   problems(SECTION)      does its commands where they are to be done; what is not as it is printed
-# A section is what stands under one heading, those of #### in it: { file, line, heading, steps }. A
-# step is a block of commands: { line, side_by_side, status, parts }, and a part what is typed in one
-# go, with the output that the page shows of it: { script, shown, rows, line }.
+# A section is what stands under one heading, those of #### in it: { file, line, heading, steps }.
+# A step is a block of commands: { line, side_by_side, status, parts }. A part is what is typed in one
+# go, with the output, or the table of packets, that the page shows of it: { script, shown, rows }.
 package Guide;
 use v5.36;
 use Lab;
@@ -46,9 +46,6 @@ sub parse ($file) {
 # that its marker names, or of the next one.
 sub add_block ($section, $block) {
     my ($marker, $text, $line) = @$block{qw(marker text line)};
-    if ($marker =~ /^output of (.+)/) {
-        add_step($section, "$1\n", $line, '');
-    }
     if ($block->{lang} eq 'sh') {
         add_step($section, $text, $line, $marker);
         return;
@@ -73,7 +70,7 @@ sub add_step ($section, $text, $line, $marker) {
         $step->{status} = $1;
     } elsif ($marker =~ /^not run, ./) {
         return;
-    } elsif ($marker && $marker !~ /^output of /) {
+    } elsif ($marker) {
         die "line $line: unknown marker '$marker'\n";
     }
     $step->{side_by_side} = $text =~ /^# (?:ターミナル|terminal )\d/;
