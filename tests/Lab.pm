@@ -3,8 +3,8 @@
 # Where a test runs
 #   enter_lab()          the whole file goes on inside scripts/lab.sh, in a network of its own
 #   private_network()    there has to be a lab, or the file is skipped
-#   need(TOOL...)        so have these commands
-#   skip_or_fail(REASON) skips the file; a failure under CI=true
+#   need(TOOL...)        so have these commands; in a subtest it skips that alone
+#   skip_or_fail(REASON) skips the file, or the subtest it stands in; under CI=true it dies
 # Programs: a PROCESS is { pid, out, err }, its output is in the files {out} and {err}
 #   start(COMMAND)       begins it                serve(COMMAND)       ... and it listens
 #   shows(PROCESS, RE)   waits for output         ended(PROCESS)       waits for its own end: $?
@@ -72,12 +72,10 @@ for my $signal (qw(ALRM HUP INT PIPE TERM)) {
 
 # ---- where a test runs --------------------------------------------------------------------------
 
-# Skips the whole file for want of REASON; under CI=true that is a failure.
+# Skips the file, or the subtest in which it stands, for want of REASON.
 sub skip_or_fail ($reason) {
-    plan(skip_all => $reason) if ($ENV{CI} // '') ne 'true';
-    fail($reason);
-    done_testing();
-    exit 1;
+    die "$reason\n" if ($ENV{CI} // '') eq 'true';
+    plan(skip_all => $reason);
 }
 
 # The path of TOOL, or undef. An ordinary user's PATH lacks /usr/sbin.
@@ -88,7 +86,7 @@ sub which ($tool) {
     return undef;
 }
 
-# The file needs these commands.
+# The file, or the subtest in which this stands, needs these commands.
 sub need (@tools) {
     for my $tool (@tools) {
         which($tool) or skip_or_fail("$tool is not installed");
@@ -103,12 +101,10 @@ sub private_network () {
     die "scripts/lab.sh true: status $status: $why" if $status;
 }
 
-# Dies if a program of the samples is missing, or older than its source.
+# Ends all tests if a program is missing, or older than its source.
 sub built () {
-    for my $program (map { ("sample$_/server", "sample$_/client") } @samples) {
-        die "$program: not built, or older than its source: run make first\n"
-            if !-x $program || -M $program > -M "$program.c";
-    }
+    local $ENV{MAKEFLAGS} = '';    # those of make test are not for this one
+    system('make', '--silent', '--question') == 0 or BAIL_OUT('run make first');
 }
 
 # Runs this test file again inside scripts/lab.sh, and only there goes on.
