@@ -59,12 +59,22 @@ our %wire = (
     3 => '>S <S. >. >P.4 <. <P.4 >. <R.',
 );
 
+# Behind sudo no environment arrives: what tests are told in it enter_lab() hands over as arguments.
+my @told = qw(BUILDS CC CI MOMENTS N ONLY PATIENCE ROUNDS SEED);
+my $in_lab = @ARGV && $ARGV[0] eq '--in-lab';
+if ($in_lab) {
+    shift @ARGV;
+    while (@ARGV && $ARGV[0] =~ /^([A-Z]+)=(.*)/s) {
+        $ENV{$1} = $2;
+        shift @ARGV;
+    }
+}
+
 # Seconds that a test waits for what never comes. PATIENCE=600 for emulated machines.
 our $patience = $ENV{PATIENCE} // 50;
 alarm 6 * $patience;    # for the whole file
 
 our %started;           # pid => 1 of what start() began and what has not been seen to end
-my $in_lab = '--in-lab';    # an argument: behind sudo the environment does not arrive
 
 for my $signal (qw(ALRM HUP INT PIPE TERM)) {
     $SIG{$signal} = sub { die "$0: SIG$signal\n" };    # so that END is reached
@@ -109,13 +119,12 @@ sub built () {
 
 # Runs this test file again inside scripts/lab.sh, and only there goes on.
 sub enter_lab () {
-    if (@ARGV && $ARGV[0] eq $in_lab) {
-        shift @ARGV;
-        return;
-    }
+    return if $in_lab;
     private_network();
     built();
-    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, $in_lab, @ARGV or die "scripts/lab.sh: $!";
+    my @told_now = map { "$_=$ENV{$_}" } grep { defined $ENV{$_} } @told;
+    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, '--in-lab', @told_now, @ARGV
+        or die "scripts/lab.sh: $!";
 }
 
 # ---- programs -----------------------------------------------------------------------------------
