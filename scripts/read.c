@@ -13,7 +13,6 @@
  *           IP (tos 0x0, ttl 63, id 9, offset 0, flags [DF], proto TCP (6), length 40)
  *       FROM > TO: Flags [S], ...
  */
-#define _POSIX_C_SOURCE 200809L
 #include "read.h"
 
 #include <stdlib.h>
