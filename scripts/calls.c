@@ -10,14 +10,14 @@
  * hour: so only the time since the last quarter, the "phase", can be compared with that of a
  * conversation. A session belongs to the conversation of its ends that begins nearest to it, and
  * of two sessions of one program the nearer one is its: the other is of an older or a later
- * connection from the same port. Within a session, the differences of the log's times count.
+ * connection from the same port, or the same in another log. Within a session, the differences of
+ * the log's times count.
  */
 #include "ladder.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SECOND INT64_C(1000000)
 #define QUARTER (900 * SECOND)
@@ -201,20 +201,6 @@ static void read_log(struct logbook *book, struct log *log)
     fclose(in);
 }
 
-/* Is log I the same file as one before it? One that is found may be named as well. */
-static bool is_read(struct log *logs, size_t i)
-{
-    struct stat is, was;
-
-    if (stat(logs[i].name, &is) == -1)
-        return true; /* it cannot be read either */
-    for (size_t other = 0; other < i; other++)
-        if (stat(logs[other].name, &was) == 0 && was.st_dev == is.st_dev &&
-            was.st_ino == is.st_ino)
-            return true;
-    return false;
-}
-
 /* ---- finding the conversation of a session --------------------------------------------------- */
 static int64_t phase(int64_t time)
 {
@@ -329,8 +315,9 @@ static void find_conversations_of(struct logbook *book, const struct conversatio
     struct session **sorted = checked(malloc(book->session_count * sizeof(*sorted)));
 
     for (size_t i = 0; i < book->session_count; i++) {
-        find_conversation(&index, &book->sessions[i]);
         sorted[i] = &book->sessions[i];
+        find_conversation(&index, sorted[i]);
+        sorted[i]->log->used |= sorted[i]->its != NULL;
     }
     qsort(sorted, book->session_count, sizeof *sorted, compare_sessions);
     for (size_t i = book->session_count - 1; i > 0; i--)
@@ -369,8 +356,7 @@ struct calls find_calls(struct log *logs, size_t count, const struct conversatio
     struct calls calls = { NULL, 0 };
 
     for (size_t i = 0; i < count; i++)
-        if (!is_read(logs, i))
-            read_log(&book, &logs[i]);
+        read_log(&book, &logs[i]);
     if (book.session_count == 0)
         return calls;
     find_conversations_of(&book, first);
@@ -381,7 +367,6 @@ struct calls find_calls(struct log *logs, size_t count, const struct conversatio
 
         if (s->its == NULL)
             continue;
-        s->log->used = true;
         calls.call[calls.count++] = (struct call){
             .time = time_of(line, s),
             .text = line->text,

@@ -252,7 +252,7 @@ static bool is_text(char bytes[static SHORT + 1], const struct packet *p)
 }
 
 /* Adds short data as it is: in quotes if it is text, else its hexadecimal digits. */
-static void add_data(struct text *words, const struct packet *p, bool tight)
+static void add_data(struct text *words, const struct packet *p)
 {
     char bytes[SHORT + 1];
 
@@ -260,12 +260,9 @@ static void add_data(struct text *words, const struct packet *p, bool tight)
         add(words, " \"");
         add(words, bytes);
         add(words, "\"");
-        return;
-    }
-    for (uint32_t i = 0; i < p->size; i++) {
-        if (i == 0 || !tight)
-            add(words, " ");
-        add_bytes(words, p->data + (size_t)2 * i, 2);
+    } else {
+        add(words, " 0x");
+        add_bytes(words, p->data, (size_t)2 * p->size);
     }
 }
 
@@ -304,7 +301,7 @@ static void say_packet(struct text *words, const struct packet *p)
         }
         add_flags(words, shorter >= NO_PSH && p->flags != PSH ? p->flags & ~PSH : p->flags);
         if (p->size > 0 && is_short && shorter < ONLY_SIZE)
-            add_data(words, p, shorter >= TIGHT);
+            add_data(words, p);
         else if (p->size > 0 && shorter < NO_SIZE)
             add_size(words, p, shorter >= TIGHT);
         if (has_zero_window(p))

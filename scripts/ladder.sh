@@ -82,18 +82,22 @@ why_not() { # FILE
 
 # Copies stdin, which can be read only once.
 make_copy() {
-    [ -n "$copy" ] || copy=$(mktemp)
     if [ -p /dev/stdin ]; then
         trap '' INT # Ctrl-C is for the tcpdump that writes into the pipe
     fi
-    cat >"$copy" || {
-        say "$file: cannot be copied (is there room in ${TMPDIR:-/tmp}?)"
-        return 1
-    }
+    [ -n "$copy" ] || copy=$(mktemp) || return 1
+    cat >"$copy" || return 1
     trap 'exit 130' INT
 }
 
 # ---- drawing
+# Prints what tcpdump makes of the recording PACKETS, and what it complains of.
+decode() { # PACKETS
+    hex=''
+    [ "$(wc -c <"$1")" -gt "$small" ] || hex=-x
+    tcpdump -nn -tt -S -v -K $hex -r - ${filter:+-- "$filter"} <"$1" 2>&1
+}
+
 # Draws what is in PACKETS, which is FILE or a copy of it, with its calls.
 draw() { # FILE PACKETS
     file=$1
@@ -105,10 +109,10 @@ draw() { # FILE PACKETS
     done
     set -f
     IFS=$newline
-    for log in $logs; do # of several recordings, a log may belong to any
+    for log in $logs; do
         if [ "$recordings" -eq 1 ]; then
             set -- -l "$log" "$@"
-        else
+        else # it may belong to any
             set -- "$@" "$log"
         fi
     done
@@ -116,36 +120,41 @@ draw() { # FILE PACKETS
     set +f
     # shellcheck disable=SC2086 # a list
     set -- $options "$@"
-    if ! is_recording "$packets"; then
-        [ -z "$filter" ] || {
-            say "$file: FILTER needs a recording (grep chooses lines of text)"
-            return 1
-        }
+    if is_recording "$packets"; then
+        decode "$packets" | "$here/ladder" -r ${filter:+-f} "$@"
+    else
         "$here/ladder" "$@" <"$packets"
-        return
     fi
-    command -v tcpdump >/dev/null || {
-        say 'tcpdump: not found (sudo apt-get install tcpdump)'
-        return 1
-    }
-    hex=''
-    [ "$(wc -c <"$packets")" -gt "$small" ] || hex=-x
-    tcpdump -nn -tt -S -v -K $hex -r - ${filter:+-- "$filter"} <"$packets" 2>&1 |
-        "$here/ladder" -r ${filter:+-f} "$@"
+}
+
+# Sets packets, the file in which the bytes of FILE are, or else reason.
+find_packets() { # FILE
+    packets=$1
+    reason=$(why_not "$1")
+    [ -z "$reason" ] || return 0
+    if [ "$1" = - ]; then
+        make_copy || reason="no copy of it (is there room in ${TMPDIR:-/tmp}?)"
+        packets=$copy
+    elif [ ! -f "$1" ]; then
+        make_copy <"$1" || reason="no copy of it (is there room in ${TMPDIR:-/tmp}?)"
+        packets=$copy
+    fi
 }
 
 draw_file() { # FILE
-    reason=$(why_not "$1")
+    find_packets "$1"
+    if [ -n "$reason" ]; then
+        :
+    elif ! is_recording "$packets"; then
+        reason=${filter:+'FILTER needs a recording (grep chooses lines of text)'}
+    elif ! command -v tcpdump >/dev/null; then
+        reason='there is no tcpdump (sudo apt-get install tcpdump)'
+    fi
     if [ -n "$reason" ]; then
         say "$1: $reason"
         return 1
-    elif [ "$1" = - ]; then
-        make_copy && draw - "$copy"
-    elif [ -f "$1" ]; then
-        draw "$1" "$1"
-    else
-        make_copy <"$1" && draw "$1" "$copy"
     fi
+    draw "$1" "$packets"
 }
 
 # ---- options
