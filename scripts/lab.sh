@@ -5,8 +5,8 @@
 #   --lose-rst  drop the RST,ACK of the samples' servers, but of sample1's, which sends none, on
 #               its way in (needs nft); tcpdump still sees it
 # COMMAND has this user, directory, terminal and environment, and a PATH that ends in /usr/sbin.
-# Where users may not have namespaces sudo makes the network: then COMMAND has the variables that are
-# named below, and kill may not pass sudo (Ctrl-C does).
+# Where users may not have namespaces sudo makes the network: then COMMAND has the variables that
+# are named below, and kill may not pass sudo (Ctrl-C does).
 # Exit status: COMMAND's; 125 when there was no private network to run it in.
 set -u
 usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
@@ -23,7 +23,8 @@ fail() { # WORDS
 rules=''
 if [ "${1-}" = --lose-rst ]; then
     shift
-    ports=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && echo sample[2-9] | sed 's/sample/808/g; s/ /, /g')
+    samples=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && echo sample[2-9])
+    ports=$(echo "$samples" | sed 's/sample/808/g; s/ /, /g')
     # tcpdump's tap comes before this hook: the recording shows the RST that the peer never gets.
     rules="add table inet lab
         add chain inet lab in { type filter hook input priority 0; policy accept; }
