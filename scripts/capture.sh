@@ -29,6 +29,7 @@ say() {
 }
 
 bad_usage() {
+    [ -z "$asked" ] || die interrupted
     say "$1 ($(sed -n 's/^# \(usage: .*\)/\1/p' "$0"))"
     exit 2
 }
@@ -100,7 +101,8 @@ clean_up() {
     [ -z "$recorder" ] || stop_recorder
     if [ -n "$recording" ] && no_packets; then
         rm -f -- "$file"
-        [ -z "$run" ] || rm -f -- "$base".server.log "$base".client.log "$base".sample[1-9].*.log
+        [ -z "$run" ] ||
+            rm -f -- "$base".server.log "$base".client.log "$base".sample[1-9].*.log 2>/dev/null
     fi
     rm -rf -- "$work"
 }
@@ -182,7 +184,7 @@ fi
 
 # ---- room for the recording, before there is one -------------------------------------------------
 make() { # NAME: a new file
-    complaint=$(exec 2>&1 && set -C && : >"$1") || die "$1: cannot be made (${complaint##*: })"
+    complaint=$(ignore_signals && exec 2>&1 && set -C && : >"$1") || die "$1: cannot be made (${complaint##*: })"
 }
 
 log_of() { # ROLE: the name of the file for what this program of $sample prints
@@ -228,10 +230,8 @@ told() { # WHAT: how many packets have been WHAT, as the recorder has told last
     grep -o "[0-9]* packets* $1" "$work/words" | sed -n '$s/ .*//p'
 }
 
-# Does tcpdump capture, and has it told its numbers? Or will it never?
-begun() {
-    ! grep -q 'listening on' "$work/words" || kill -USR1 "$recorder" 2>/dev/null # asks for them
-    [ -n "$(told captured)" ] || ended "$recorder"
+has_said() { # WORDS: has the recorder, or will it never?
+    grep -q "$1" "$work/words" || ended "$recorder"
 }
 
 # -U --immediate-mode: each packet at once; -s 256 -B 16384 (KiB): room for a burst of thousands.
@@ -243,14 +243,19 @@ tail=$(command -v gnutail || echo tail) # where coreutils are uutils, theirs is 
 setsid "$tail" -c +1 -s 0.1 -f --pid="$recorder" -- "$file" 2>/dev/null |
     setsid tcpdump -nn -l -r - "$@" 2>/dev/null &
 printer=$!
-await 900 asked_or begun || die 'tcpdump has not begun after 15 minutes' # so long sudo may ask
+await 900 asked_or has_said 'listening on' || # so long sudo waits for a password
+    die 'tcpdump has not begun after 15 minutes'
+kill -USR1 "$recorder" 2>/dev/null # asks for its numbers
+await 60 asked_or has_said 'dropped by kernel' || die 'tcpdump has not told its numbers after 60 s'
 [ -z "$asked" ] || die interrupted
 if ended "$recorder"; then
     wait "$recorder"
     die "$(about_tcpdump "has not begun, status $?")$way_out"
 fi
 # On lo the kernel has each packet twice for tcpdump, and some from before it had its filter.
-unfiltered=$(($(told received) - 2 * $(told captured)))
+received=$(told received)
+captured=$(told captured)
+unfiltered=$((received - 2 * captured))
 
 # ---- the conversations ---------------------------------------------------------------------------
 # Starts a program on one CPU: lo queues packets on the CPU that sends them, so two CPUs may swap
