@@ -63,7 +63,7 @@ for my $n (1, 2) {
         is(mode("captures/sample$n.pcap"), 600, 'it is for nobody else to read');
         for my $role (qw(server client)) {
             my $log = "captures/sample$n.$role.log";
-            like(slurp($log), qr/^[\d:.]+ $role .*\n(?:.*\n)*.* $role close\n\z/, "the $role's lines");
+            like(slurp($log), qr/^[\d:.]+ $role .*\n(?:.*\n)*.* $role close\n\z/, "the lines of the $role");
             is(mode($log), 600, '... are for nobody else to read');
         }
         is(left_behind(), '', 'nothing is left behind');
