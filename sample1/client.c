@@ -1,5 +1,5 @@
 /* sample1/client.c - sends "ABCD", reads "CDEF", closes first: its FIN begins FIN, ACK, FIN, ACK.
- * Run ./sample1/server, then ./sample1/client in a second terminal; see server.c. */
+ * Run ./sample1/server, then ./sample1/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -39,7 +39,7 @@ int main(void)
     ssize_t n = recv(connection, data, 4, MSG_WAITALL);
     check(n, "recv, not \"CDEF\" in 5 s (is that ./sample1/server?)");
     if (n != 4 || memcmp(data, "CDEF", 4) != 0) {
-        fprintf(stderr, "recv, not \"CDEF\": %zd bytes (is that ./sample1/server?)\n", n);
+        fprintf(stderr, "recv %zd of 4 bytes, not \"CDEF\" (is that ./sample1/server?)\n", n);
         return EXIT_FAILURE;
     }
     say("recv 4 bytes \"CDEF\"");

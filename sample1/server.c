@@ -1,5 +1,5 @@
 /* sample1/server.c - answers "ABCD" with "CDEF"; both close(): FIN, ACK, FIN, ACK, four packets.
- * Run ./sample1/server, then ./sample1/client in a second terminal; see client.c. */
+ * Run ./sample1/server, then ./sample1/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -20,7 +20,7 @@ int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8081),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 2 }; /* of recv(); a client waits 5 s */
+    const struct timeval limit = { .tv_sec = 2 }; /* of recv(); the next client waits */
     const int on = 1;
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -42,8 +42,7 @@ int main(void)
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
         converse(connection);
-        /* Linux delays its ACK of the client's FIN for some 40 ms; the FIN of close() would carry it:
-         * FIN, FIN, ACK. This sends that ACK now, alone. */
+        /* Sends the ACK of the client's FIN now. Linux would delay it, and send it with our FIN. */
         say("setsockopt TCP_QUICKACK");
         check(setsockopt(connection, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on), "TCP_QUICKACK");
         say("close");
@@ -51,7 +50,7 @@ int main(void)
     }
 }
 
-/* The conversation; a client that does something else is told on stderr. */
+/* The conversation; what a client does instead is said on stderr. */
 static void converse(int connection)
 {
     char data[4];
@@ -62,7 +61,7 @@ static void converse(int connection)
         return;
     }
     if (n != 4 || memcmp(data, "ABCD", 4) != 0) {
-        fprintf(stderr, "recv, not \"ABCD\": %zd bytes\n", n);
+        fprintf(stderr, "recv %zd of 4 bytes, not \"ABCD\"\n", n);
         return;
     }
     say("recv 4 bytes \"ABCD\"");
@@ -75,7 +74,7 @@ static void converse(int connection)
     if (n == 0)
         say("recv 0 bytes (end of file)"); /* the client's FIN */
     else if (n == 1)
-        fprintf(stderr, "recv, not end of file: 1 byte\n");
+        fprintf(stderr, "recv 1 byte, not end of file\n");
     else
         perror("recv, not end of file in 2 s");
 }

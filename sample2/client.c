@@ -1,5 +1,5 @@
 /* sample2/client.c - sends "ABCD", reads "CDEF", reads again: the server has sent RST, ECONNRESET.
- * Run ./sample2/server, then ./sample2/client in a second terminal; see server.c. */
+ * Run ./sample2/server, then ./sample2/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <errno.h>
@@ -40,13 +40,13 @@ int main(void)
     ssize_t n = recv(connection, data, 4, MSG_WAITALL);
     check(n, "recv, not \"CDEF\" in 5 s (is that ./sample2/server?)");
     if (n != 4 || memcmp(data, "CDEF", 4) != 0) {
-        fprintf(stderr, "recv, not \"CDEF\": %zd bytes (is that ./sample2/server?)\n", n);
+        fprintf(stderr, "recv %zd of 4 bytes, not \"CDEF\" (is that ./sample2/server?)\n", n);
         return EXIT_FAILURE;
     }
     say("recv 4 bytes \"CDEF\"");
-    n = recv(connection, data, 1, 0);
+    n = recv(connection, data, 1, 0); /* after FIN 0, after RST -1 and ECONNRESET */
     if (n != -1) {
-        fprintf(stderr, "recv, not ECONNRESET: %zd bytes\n", n);
+        fprintf(stderr, "recv returned %zd, not ECONNRESET\n", n);
         return EXIT_FAILURE;
     }
     if (errno != ECONNRESET) {

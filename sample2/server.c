@@ -1,5 +1,5 @@
 /* sample2/server.c - answers "ABCD" with "CDEF"; close() with SO_LINGER {1, 0}: RST, no FIN.
- * Run ./sample2/server, then ./sample2/client in a second terminal; see client.c. */
+ * Run ./sample2/server, then ./sample2/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -21,7 +21,7 @@ int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8082),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 2 }; /* of recv(); a client waits 5 s */
+    const struct timeval limit = { .tv_sec = 2 }; /* of recv(); the next client waits */
     const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
     const int on = 1;
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -52,7 +52,7 @@ int main(void)
     }
 }
 
-/* The conversation; a client that does something else is told on stderr. */
+/* The conversation; what a client does instead is said on stderr. */
 static void converse(int connection)
 {
     char data[4];
@@ -63,7 +63,7 @@ static void converse(int connection)
         return;
     }
     if (n != 4 || memcmp(data, "ABCD", 4) != 0) {
-        fprintf(stderr, "recv, not \"ABCD\": %zd bytes\n", n);
+        fprintf(stderr, "recv %zd of 4 bytes, not \"ABCD\"\n", n);
         return;
     }
     say("recv 4 bytes \"ABCD\"");
@@ -74,12 +74,13 @@ static void converse(int connection)
     }
     /* Wait for the ACK of "CDEF", some 2 s at most: if RST came first, the client's kernel would
      * not send that ACK; if they crossed, it would be answered with one more RST. */
-    struct pollfd client = { .fd = connection }; /* poll(): 1 ms, or RST comes */
+    struct pollfd client = { .fd = connection };
     for (int tries = 0; tries < 2000; tries++) {
         int unacknowledged; /* bytes */
         check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
-        if (unacknowledged == 0 || poll(&client, 1, 1) != 0)
+        if (unacknowledged == 0)
             break;
+        check(poll(&client, 1, 1), "poll"); /* waits 1 ms, but not after RST */
     }
 }
 
