@@ -62,17 +62,18 @@ sub in_order ($title, @lines) {
     return map { seconds($_) } @at;
 }
 
-subtest 'two samples differ in converse() alone: main() and the helpers are the same' => sub {
-    for my $role (qw(server client)) {
-        my %rest;
-        for my $n (@samples) {
-            my ($text) = slurp("sample$n/$role.c") =~ /^(int main.*)/ms;
-            $rest{$n} = $text =~ s/sample$n\b/sampleN/gr =~ s/\b808$n\b/808N/gr;
-        }
-        for my $n (@samples) {
-            is($rest{$n}, $rest{1}, "sample$n/$role.c from main() on");
-        }
-    }
+# How many lines of ROLE's source differ in samples FROM and TO, their numbers apart.
+sub differing_lines ($role, $from, $to) {
+    my $renumber = "s/sample$to/sample$from/g; s/808$to/808$from/g";
+    my @diff = `sed '$renumber' sample$to/$role.c | diff sample$from/$role.c -`;
+    return scalar grep { /^[<>]/ } @diff;
+}
+
+subtest 'siblings differ in their first line and in the lesson alone' => sub {
+    is(differing_lines('server', 2, 3), 2, 'sample3: no difference in the server');
+    is(differing_lines('client', 2, 3), 3, 'sample3: a line that sleeps in the client');
+    cmp_ok(differing_lines('server', 1, 2), '<=', 31, 'sample2: the server');
+    cmp_ok(differing_lines('client', 1, 2), '<=', 15, 'sample2: the client');
 };
 
 subtest 'the servers listen on 127.0.0.1 and nowhere else' => sub {
@@ -186,4 +187,28 @@ for my $n (grep { $_ != 1 } @samples) {
         is_deeply([conversations($recorder->{out})], [$wire{$n}], 'the ACK comes first');
     };
 }
+
+subtest 'a stamp in the first tenth of a second has its zeros' => sub {
+    my $zero = qr/^\d\d:\d\d:\d\d\.0\d{5} /;
+    my ($accept, $recv) = ('', '');
+    for my $try (1 .. 5) {    # a slow machine may miss that tenth
+        my $server = serve('sample1/server');
+        my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1:8082', Listen => 1);
+        my $client = start('sample2/client');
+        my $peer = $listener->accept;
+        shows($client, qr/ send /);
+        sleep 1 - (time - int time);    # a new second begins
+        syswrite $peer, 'CDEF';
+        my $connection = IO::Socket::INET->new('127.0.0.1:8081');
+        shows($server, qr/ accept /);
+        shows($client, qr/ recv /);
+        stop($server);
+        stop($client);
+        ($accept) = slurp($server->{out}) =~ /^(.* accept .*)/m;
+        ($recv) = slurp($client->{out}) =~ /^(.* recv .*)/m;
+        last if $accept =~ $zero && $recv =~ $zero;
+    }
+    like($accept, $zero, 'the server');
+    like($recv, $zero, 'the client');
+};
 done_testing;
