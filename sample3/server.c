@@ -21,7 +21,7 @@ int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8083),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 2 }; /* of recv(); the next client waits */
+    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): the next client waits */
     const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
     const int on = 1;
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -52,7 +52,7 @@ int main(void)
     }
 }
 
-/* The conversation; what a client does instead is said on stderr. */
+/* The conversation. What else a client does is said on stderr. */
 static void converse(int connection)
 {
     char data[4];
