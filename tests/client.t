@@ -19,32 +19,32 @@ sub listener ($n) {
     return $listener // die "listen: $@";
 }
 
-# Starts sampleN's client by COMMAND; returns it, and its connection, from LISTENER.
-sub meet ($listener, @command) {
+# Starts a client of sampleN by COMMAND; returns it, and its connection.
+sub meet ($n, @command) {
+    my $listener = listener($n);
     my $client = start(@command);
-    my $peer = $listener->accept // die "no client came";
+    my $peer = $listener->accept // die 'no client came';
     # or pieces wait
     setsockopt $peer, IPPROTO_TCP, TCP_NODELAY, 1 or die "setsockopt: $!";
     return ($client, $peer);
 }
 
-# The lines of a CLIENT, without ports.
-sub lines_of ($client) {
-    my $lines = steps(slurp($client->{out}));
-    return $lines =~ s/from 127.0.0.1:\d+/from SELF/r;
-}
-
-# What sampleN's client prints before it has met a bad server.
-sub begin ($n) {
-    return qq(connect 127.0.0.1:808$n from SELF\nsend 4 bytes "ABCD"\n);
+# The claim is that a CLIENT of sampleN prints LINES after its first two.
+sub prints ($n, $client, $lines) {
+    my $all = steps(slurp($client->{out})) =~ s/from \S+/from SELF/r;
+    is($all, <<~"END" . $lines, 'stdout');
+        connect 127.0.0.1:808$n from SELF
+        send 4 bytes "ABCD"
+        END
 }
 my $recv = qq(recv 4 bytes "CDEF"\n);
 my $reset = "recv ECONNRESET (Connection reset by peer)\n";
 
 for my $n (1, 2) {
     subtest "sample$n: without a server the client says what to start" => sub {
-        my $hint = "connect 127.0.0.1:808$n (start ./sample$n/server first)";
-        is(said("sample$n/client"), "1 $hint: Connection refused\n", 'one line');
+        my $hint = "(start ./sample$n/server first)";
+        is(said("sample$n/client"),
+            "1 connect 127.0.0.1:808$n $hint: Connection refused\n", 'one line');
     };
 
     subtest "sample$n: a client that cannot write its lines says so" => sub {
@@ -62,13 +62,12 @@ for my $n (1, 2) {
         fcntl $full, F_SETFL, 0;
         my $into_full = 'open STDOUT, ">&", shift or die; exec @ARGV';
         my @command = ($^X, '-e', $into_full, fileno $full, "sample$n/client");
-        my $listener = listener($n);
-        my ($client, $peer) = meet($listener, @command);
+        my ($client, $peer) = meet($n, @command);
         close $full;
         my $port = sprintf ': 0100007F:%04X ', $peer->peerport;
         shutdown $peer, 1;
         hang_up($peer);
-        eventually(sub { slurp('/proc/net/tcp') !~ $port });    # the client's kernel knows
+        eventually(sub { slurp('/proc/net/tcp') !~ $port });    # the kernel knows
         1 while sysread $from, my $lines, 65536;
         is(ended($client), 1 << 8, 'status 1, no SIGPIPE');
         # on a slow machine it may still be in connect()
@@ -76,8 +75,7 @@ for my $n (1, 2) {
     };
 
     subtest "sample$n: CDEF in four pieces is received" => sub {
-        my $listener = listener($n);
-        my ($client, $peer) = meet($listener, "sample$n/client");
+        my ($client, $peer) = meet($n, "sample$n/client");
         sysread $peer, my $data, 4;
         is($data, 'ABCD', 'the client sends ABCD');
         for my $piece (qw(C D E F)) {
@@ -86,8 +84,8 @@ for my $n (1, 2) {
         }
         hang_up($peer) if $n == 2;
         is(ended($client), 0, 'exit status 0');
-        my $met = $n == 2 ? $reset : '';
-        is(lines_of($client), begin($n) . "$recv${met}close\n", 'stdout');
+        my $end = $n == 2 ? $reset : '';
+        prints($n, $client, "$recv${end}close\n");
     };
 
     # [what the server sends, what it does then, what the client says]
@@ -105,45 +103,37 @@ for my $n (1, 2) {
     }
     for my $bad (@bad) {
         my ($bytes, $then, $complaint) = @$bad;
-        subtest "sample$n: '$bytes' and $then are met with: $complaint" => sub {
-            my $listener = listener($n);
-            my ($client, $peer) = meet($listener, "sample$n/client");
+        subtest "sample$n: a server that sends '$bytes' and $then is reported" => sub {
+            my ($client, $peer) = meet($n, "sample$n/client");
             sysread $peer, my $data, 4;
             syswrite $peer, $bytes;
             hang_up($peer) if $then eq 'RST';
             close $peer;
             is(ended($client), 1 << 8, 'exit status 1');
             is(slurp($client->{err}), "$complaint\n", 'stderr');
-            my $met = $complaint =~ /CDEF/ ? '' : $recv;
-            is(lines_of($client), begin($n) . $met, 'stdout');
+            prints($n, $client, $bytes =~ /CDEF/ ? $recv : '');
         };
     }
 }
 
-# At the same time, for each takes its 5 s.
+# Both at the same time, for each takes its 5 s.
 subtest 'a silent server is given up after 5 s' => sub {
     my $in_vain = 'Resource temporarily unavailable';
-    my @silent = (
-        [1, '', "recv, not \"CDEF\" in 5 s (is that ./sample1/server?): $in_vain"],
-        [2, 'CDEF', "recv, not ECONNRESET in 5 s (was the RST lost?): $in_vain"],
+    my %complaint = (
+        1 => "recv, not \"CDEF\" in 5 s (is that ./sample1/server?): $in_vain\n",
+        2 => "recv, not ECONNRESET in 5 s (was the RST lost?): $in_vain\n",
     );
-    my (@clients, @peers);
     my $began = time;
-    for my $silent (@silent) {
-        my ($n, $bytes) = @$silent;
-        my $listener = listener($n);
-        my ($client, $peer) = meet($listener, "sample$n/client");
-        syswrite $peer, $bytes;
-        push @clients, $client;
-        push @peers, $peer;    # stays open
-    }
-    for my $silent (@silent) {
-        my ($n, undef, $complaint) = @$silent;
-        my $client = shift @clients;
+    my ($client1, $peer1) = meet(1, 'sample1/client');
+    my ($client2, $peer2) = meet(2, 'sample2/client');
+    syswrite $peer2, 'CDEF';
+    my %client = (1 => $client1, 2 => $client2);
+    for my $n (1, 2) {
+        my $client = $client{$n};
         is(ended($client), 1 << 8, "sample$n: exit status 1");
-        is(slurp($client->{err}), "$complaint\n", "sample$n: stderr");
+        is(slurp($client->{err}), $complaint{$n}, "sample$n: stderr");
         my $seconds = written($client->{err}) - $began;
-        ok($seconds > 4.9 && $seconds < 15, "sample$n: after 5 s: $seconds");
+        ok($seconds > 4.9 && $seconds < 8, "sample$n: after 5 s: $seconds");
     }
 };
 done_testing;

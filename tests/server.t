@@ -9,19 +9,21 @@ use Lab;
 enter_lab();
 $SIG{PIPE} = 'IGNORE';
 
-my $answers = qq(recv 4 bytes "ABCD"\nsend 4 bytes "CDEF"\n);
-my $nothing_came = 'Resource temporarily unavailable';
+# The lines of sampleN's server about a client that it answers, and its last ones about any.
+my $answers = <<'END';
+recv 4 bytes "ABCD"
+send 4 bytes "CDEF"
+END
+my %closes = (1 => <<'END1', 2 => <<'END2');
+setsockopt TCP_QUICKACK
+close
+END1
+setsockopt SO_LINGER {1, 0}
+close
+END2
 
-# The last lines of sampleN's server about every client, good or bad.
-sub closes ($n) {
-    return "setsockopt TCP_QUICKACK\nclose\n" if $n == 1;
-    return "setsockopt SO_LINGER {1, 0}\nclose\n";
-}
-
-# What every client of sampleN gets in the end.
-sub end ($n) {
-    return $n == 1 ? '' : 'reset';
-}
+# What any client of sampleN gets in the end.
+my %end = (1 => '', 2 => 'reset');
 
 # A connection to sampleN's server that has sent BYTES.
 sub peer ($n, $bytes) {
@@ -44,7 +46,7 @@ sub answer ($peer) {
     return $data . ($!{ECONNRESET} ? 'reset' : $!);
 }
 
-# What SERVER says on stdout of the client at PORT, from after accept to close.
+# What SERVER prints of the client at PORT, from after accept to close.
 sub lines_about ($server, $port) {
     my $lines = qr/:$port\n((?:.*\n)*?.* close\n)/;
     shows($server, $lines);
@@ -52,18 +54,23 @@ sub lines_about ($server, $port) {
     return steps($all // '');
 }
 
-# The claim is that a good client of sampleN is served.
-sub serves_the_next ($n) {
-    my $peer = peer($n, 'ABCD');
-    shutdown $peer, 1;
-    is(answer($peer), 'CDEF' . end($n), 'a good client is served');
+# The claim is that sampleN's SERVER prints LINES and complains with COMPLAINT of the client at
+# PORT, and that it goes on. Ends it.
+sub goes_on ($n, $server, $port, $lines, $complaint) {
+    is(lines_about($server, $port), $lines . $closes{$n}, 'stdout');
+    is(slurp($server->{err}), "$complaint\n", 'stderr');
+    my $next = peer($n, 'ABCD');
+    shutdown $next, 1;
+    is(answer($next), "CDEF$end{$n}", 'the next client is served');
+    is(stop($server), 15, 'the server lives until it is told to end');
 }
 
 for my $n (1, 2) {
     subtest "sample$n: a server whose port is in use says so" => sub {
         my $server = serve("sample$n/server");
-        my $bind = "bind 127.0.0.1:808$n (if it is in use, ss -tanp shows by what)";
-        is(said("sample$n/server"), "1 $bind: Address already in use\n", 'one line');
+        my $hint = '(if it is in use, ss -tanp shows by what)';
+        is(said("sample$n/server"),
+            "1 bind 127.0.0.1:808$n $hint: Address already in use\n", 'one line');
         stop($server);
     };
 
@@ -80,11 +87,10 @@ for my $n (1, 2) {
             sleep 0.02;    # so that each comes alone
         }
         shutdown $peer, 1;
-        is(answer($peer), 'CDEF' . end($n), 'the answer');
+        is(answer($peer), "CDEF$end{$n}", 'the answer');
         stop($server);
     };
 
-    # Bytes, and what the server says of a client that sends FIN after them.
     my %wrong = (
         'ABCX' => 'recv 4 of 4 bytes, not "ABCD"',
         'ABC' => 'recv 3 of 4 bytes, not "ABCD"',
@@ -95,11 +101,8 @@ for my $n (1, 2) {
             my $server = serve("sample$n/server");
             my $peer = peer($n, $bytes);
             shutdown $peer, 1;
-            is(answer($peer), end($n), 'the client gets nothing but the end');
-            is(lines_about($server, $peer->sockport), closes($n), 'stdout');
-            is(slurp($server->{err}), "$wrong{$bytes}\n", 'stderr');
-            serves_the_next($n);
-            stop($server);
+            is(answer($peer), $end{$n}, 'nothing comes but the end');
+            goes_on($n, $server, $peer->sockport, '', $wrong{$bytes});
         };
     }
 
@@ -108,14 +111,11 @@ for my $n (1, 2) {
         my $peer = peer($n, '');
         my $port = $peer->sockport;
         hang_up($peer);
-        is(lines_about($server, $port), closes($n), 'stdout');
         my $complaint = 'recv, not "ABCD" in 2 s: Connection reset by peer';
-        is(slurp($server->{err}), "$complaint\n", 'stderr');
-        serves_the_next($n);
-        stop($server);
+        goes_on($n, $server, $port, '', $complaint);
     };
 
-    subtest "sample$n: a client that is gone before the answer is reported" => sub {
+    subtest "sample$n: of a client that is gone before the answer no FIN is told" => sub {
         my $server = serve("sample$n/server");
         kill 'STOP', $server->{pid};
         my $peer = peer($n, 'ABCD');
@@ -123,10 +123,7 @@ for my $n (1, 2) {
         shutdown $peer, 1;
         hang_up($peer);
         kill 'CONT', $server->{pid};
-        is(lines_about($server, $port), $answers . closes($n), 'stdout speaks of no FIN');
-        is(slurp($server->{err}), "send: Broken pipe\n", 'stderr');
-        serves_the_next($n);
-        is(stop($server), 15, 'no SIGPIPE ends the server');
+        goes_on($n, $server, $port, $answers, 'send: Broken pipe');
     };
 
     subtest "sample$n: the port of a server that closed first can be had at once" => sub {
@@ -137,61 +134,53 @@ for my $n (1, 2) {
         is(answer($peer), '', 'the server closes first');
         close $peer;
         my $time_wait = qr/: 0100007F:1F9$n \S+ 06 /;
-        my $is_left = eventually(sub { slurp('/proc/net/tcp') =~ $time_wait });
-        ok($is_left, 'TIME-WAIT is at the server');
+        ok(eventually(sub { slurp('/proc/net/tcp') =~ $time_wait }), 'TIME-WAIT');
         $server = serve("sample$n/server");
         like(slurp($server->{out}), qr/ listen /, 'a new server listens');
         stop($server);
     };
 }
 
-subtest 'sample1: a client that sends one more byte is not said to have sent FIN' => sub {
+subtest 'sample1: one more byte is not taken for FIN' => sub {
     my $server = serve('sample1/server');
     my $peer = peer(1, 'ABCDE');
-    is(lines_about($server, $peer->sockport), $answers . closes(1), 'stdout');
-    is(slurp($server->{err}), "recv 1 byte, not end of file\n", 'stderr');
-    serves_the_next(1);
-    stop($server);
+    goes_on(1, $server, $peer->sockport, $answers, 'recv 1 byte, not end of file');
 };
 
-subtest 'sample1: a client that resets after CDEF is not said to have sent FIN' => sub {
+subtest 'sample1: a reset after CDEF is not taken for FIN' => sub {
     my $server = serve('sample1/server');
     my $peer = peer(1, 'ABCD');
     my $port = $peer->sockport;
     sysread $peer, my $data, 4;
     hang_up($peer);
-    is(lines_about($server, $port), $answers . closes(1), 'stdout');
     my $complaint = 'recv, not end of file in 2 s: Connection reset by peer';
-    is(slurp($server->{err}), "$complaint\n", 'stderr');
-    serves_the_next(1);
-    stop($server);
+    goes_on(1, $server, $port, $answers, $complaint);
 };
 
-# Both at the same time, for each silent client takes its 2 s.
+# Both samples at the same time, for each silent client takes its 2 s.
 subtest 'a good client behind one silent client is served, and one behind two' => sub {
+    my $in_vain = 'Resource temporarily unavailable';
     # what the second silent client sends, and what is said of it
     my %sends = (1 => 'ABCD', 2 => 'ABC');
     my %complaint = (
-        1 => "recv, not end of file in 2 s: $nothing_came",
-        2 => 'recv 3 of 4 bytes, not "ABCD"',
+        1 => "recv, not end of file in 2 s: $in_vain\n",
+        2 => qq(recv 3 of 4 bytes, not "ABCD"\n),
     );
-    my (%server, %good, @silent);
+    my (%server, %behind_one, %behind_two, @silent);
     my $began = time;
     for my $n (1, 2) {
         $server{$n} = serve("sample$n/server");
-        for my $bytes ('', $sends{$n}) {
-            push @silent, peer($n, $bytes);
-            my $client = start("sample$n/client");
-            shows($client, qr/ connect /);
-            push @{ $good{$n} }, $client;
-        }
+        push @silent, peer($n, '');
+        $behind_one{$n} = start("sample$n/client");
+        shows($behind_one{$n}, qr/ connect /);
+        push @silent, peer($n, $sends{$n});
+        $behind_two{$n} = start("sample$n/client");
     }
     for my $n (1, 2) {
-        my ($behind_one, $behind_two) = @{ $good{$n} };
-        is(ended($behind_one), 0, "sample$n: behind one");
-        is(ended($behind_two), 0, "sample$n: behind two");
+        is(ended($behind_one{$n}), 0, "sample$n: behind one");
+        is(ended($behind_two{$n}), 0, "sample$n: behind two");
         cmp_ok(time - $began, '>', 3.9, "sample$n: each silent client had its 2 s");
-        my $complaint = "recv, not \"ABCD\" in 2 s: $nothing_came\n$complaint{$n}\n";
+        my $complaint = qq(recv, not "ABCD" in 2 s: $in_vain\n$complaint{$n});
         is(slurp($server{$n}{err}), $complaint, "sample$n: stderr of the server");
         stop($server{$n});
     }
@@ -202,7 +191,8 @@ subtest 'a good client behind one silent client is served, and one behind two' =
 sub wait_after_reset ($server) {
     my $peer = peer(2, '');
     my $port = $peer->sockport;
-    setsockopt $peer, IPPROTO_TCP, TCP_QUICKACK, 0 or die "setsockopt: $!";    # for 40 ms
+    # its ACK waits for 40 ms
+    setsockopt $peer, IPPROTO_TCP, TCP_QUICKACK, 0 or die "setsockopt: $!";
     syswrite $peer, 'ABCD';
     sysread $peer, my $answer, 4;
     my $began = time;
@@ -214,13 +204,14 @@ sub wait_after_reset ($server) {
 subtest 'sample2: a reset ends the wait for the ACK of CDEF' => sub {
     my $server = serve('sample2/server');
     my @seconds = map { wait_after_reset($server) } 1 .. 3;
-    my ($least) = sort { $a <=> $b } @seconds;    # now and then a machine is slow
+    my ($least) = sort { $a <=> $b } @seconds;    # a machine is slow now and then
     cmp_ok($least, '<', 1, 'seconds');
     stop($server);
 };
 
 subtest 'sample2: the wait for an ACK of CDEF that never comes ends after 2 s' => sub {
-    plan(skip_all => 'nft is not installed') if !which('nft');
+    my $ci = ($ENV{CI} // '') eq 'true';    # there it fails below
+    plan(skip_all => 'nft is not installed') if !which('nft') && !$ci;
     my $rules = <<~'END';
         add table ip t
         add chain ip t in { type filter hook input priority 0; }
