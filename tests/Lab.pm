@@ -10,7 +10,6 @@
 #   shows(PROCESS, RE)   waits for output         ended(PROCESS)       waits for its own end: $?
 #   stop(PROCESS, SIG)   ends it: $?              run(COMMAND)         does all: (status, out, err)
 #   said(COMMAND)        run() as one string      pinned(COMMAND)      on one CPU
-#   suspend_and_resume(PROCESS)     Ctrl-Z and fg
 #   eventually(CODE)     looks until CODE is true, but not for ever
 #   converse(N)          one conversation of sampleN, by hand: the lines of client and server
 # Packets: '<P.4' is four bytes with PSH and ACK from the server, see %wire
@@ -39,7 +38,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = (
     qw($root @samples %wire),
     qw(which need skip_or_fail private_network enter_lab),
-    qw(start serve shows stop ended run said pinned suspend_and_resume eventually converse),
+    qw(start serve shows stop ended run said pinned eventually converse),
     qw(begin_recording end_recording packets conversations steps hang_up),
     qw(save slurp written shim build getcwd tempdir sleep time),
     qw(IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER),
@@ -188,16 +187,6 @@ sub ended ($process) {
 sub stop ($process, $signal = 'TERM') {
     kill $signal, $process->{pid} if !over($process);
     return ended($process);
-}
-
-# Suspends PROCESS while it waits for something, and resumes it: a wait with a limit ends with
-# EINTR.
-sub suspend_and_resume ($process) {
-    for my $step (['STOP', qr/\) S /], ['CONT', qr/\) T /]) {
-        my ($signal, $in_state) = @$step;
-        eventually(sub { slurp("/proc/$process->{pid}/stat") =~ $in_state });
-        kill $signal, $process->{pid};
-    }
 }
 
 # Runs COMMAND to its end; returns (exit status, stdout, stderr). A signal is the status 128 + it,
