@@ -203,22 +203,44 @@ static void find_unreached(struct conversation *c)
 
 /* What an end is seen to have sent, and acknowledged. */
 struct seen {
-    int64_t sent_to;       /* ABSENT: who knows */
-    bool acks;             /* it has acknowledged something that its peer has sent */
-    struct packet *asks;   /* a packet of the peer that acknowledges more, ... */
-    int64_t missing_from;  /* ... and from here on it was not there */
+    int64_t sent_to;      /* ABSENT: who knows */
+    bool acks;            /* it has acknowledged something that its peer has sent */
+    int64_t missing_from; /* bytes of it are missing from here ... */
+    int64_t missing_to;   /* ... to here, and */
+    struct packet *tells; /* this packet tells it; NULL if nothing is missing */
 };
 
-/* Bytes that come later after all were only recorded late. */
-static void take_sent(struct seen *seen, const struct packet *p)
+/* Bytes that are missing as far as was seen when TELLS came. */
+static void miss(struct seen *seen, int64_t missing_to, struct packet *tells)
 {
-    if (seen->asks != NULL && p->seq >= seen->missing_from && p->seq < seen->asks->ack)
-        seen->asks->hole = false;
+    if (seen->tells != NULL && seen->tells->hole)
+        return; /* said already */
+    seen->missing_from = seen->sent_to;
+    seen->missing_to = missing_to;
+    seen->tells = tells;
+}
+
+/* Bytes that come later after all were sent again, or recorded late. */
+static void take_sent(struct seen *seen, struct packet *p)
+{
+    const bool is_gap = seen->sent_to != ABSENT && p->seq > seen->sent_to;
+
+    if (p->flags & SYN) { /* all begins anew */
+        seen->sent_to = p->end;
+        seen->tells = NULL;
+        return;
+    }
+    if (seen->tells != NULL && p->seq >= seen->missing_from && p->seq < seen->missing_to) {
+        seen->tells->hole = false;
+        seen->tells = NULL;
+    }
+    if (is_gap)
+        miss(seen, p->seq, p); /* if the peer acknowledges P as well */
     if (p->end > seen->sent_to)
         seen->sent_to = p->end;
 }
 
-/* A packet that acknowledges more than its peer is seen to have sent, or a RST beyond all that its
+/* A packet that acknowledges what its peer is not seen to have sent, or a RST beyond all that its
  * sender is seen to have sent, tells that packets are missing in the recording. */
 static void find_holes(struct conversation *c)
 {
@@ -236,12 +258,12 @@ static void find_holes(struct conversation *c)
             continue;
         if (p->ack != ABSENT && peer->sent_to != ABSENT && !acks_unseen)
             me->acks = true;
+        if (peer->tells != NULL && p->ack != ABSENT && p->ack > peer->missing_to)
+            peer->tells->hole = true;
         if (knows && (acks_unseen || resets_unseen)) {
+            if (acks_unseen)
+                miss(peer, p->ack, p);
             p->hole = true;
-            if (acks_unseen) {
-                peer->asks = p;
-                peer->missing_from = peer->sent_to;
-            }
             me->sent_to = ABSENT; /* who knows what else was there */
             peer->sent_to = ABSENT;
         } else if (has_bytes(p))

@@ -17,6 +17,8 @@
 #ifndef LADDER_H
 #define LADDER_H
 
+#define _POSIX_C_SOURCE 200809L /* this header is the first in each file */
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -17,9 +17,12 @@ enum {
     OLDER = 8,            /* so many older conversations of the same ends may get late packets */
     COPIED = 10000,       /* microseconds between two views of one packet, at most; ... */
     LOOK_BACK = 32,       /* ... and so many packets may stand between them */
+    FORWARDED = 500000,   /* microseconds: NAT passes a SYN on sooner; it comes again after 1 s */
     SWAPPED = 1000        /* microseconds: as near as this, lo may record two packets in the wrong
                            * order (each CPU has a queue of its own) */
 };
+
+#define ROUND (INT64_C(1) << 32) /* sequence numbers go round */
 
 /* A conversation, and what is only needed to find its packets. */
 struct thread {
@@ -28,6 +31,7 @@ struct thread {
     struct thread *merged;       /* it has turned out to be part of this one; else NULL */
     int64_t near[ENDS];          /* the latest number of each end, or ABSENT */
     int64_t first[ENDS];         /* the number of each end's SYN, else its first; or ABSENT */
+    struct packet *far;          /* the latest packet, if it was far from all others */
     bool has_syn[ENDS];
     bool only_syns;              /* nothing but bare SYNs of one end */
     bool ids_change[ENDS];       /* the IP ids of this end differ from packet to packet */
@@ -314,28 +318,29 @@ static bool is_copy(const struct thread *t, const struct packet *packets, struct
 
 /* ---- taking a packet ------------------------------------------------------------------------- */
 
-/* Makes the numbers of P go on from those of T, and remembers them. */
-static void take_numbers(struct thread *t, struct packet *p)
+/* Makes the numbers of P go on from those of T. */
+static void unwrap(const struct thread *t, struct packet *p)
+{
+    const int64_t length = p->end == ABSENT ? 0 : (uint32_t)(p->end - p->seq);
+
+    p->seq = whole(p->seq, t->near[p->sender]);
+    p->end = p->seq == ABSENT ? ABSENT : p->seq + length;
+    p->ack = whole(p->ack, t->near[!p->sender]);
+    p->sack = whole(p->sack, t->near[!p->sender]);
+}
+
+/* Remembers the numbers of P, no RST. */
+static void remember(struct thread *t, const struct packet *p)
 {
     const int me = p->sender;
-    const int64_t length = p->end == ABSENT ? 0 : (uint32_t)(p->end - p->seq);
-    const bool is_opening = t->has_syn[CLIENT] != t->has_syn[SERVER];
-    const bool is_far = distance_from(t, p) > 2 * (int64_t)WINDOW;
 
-    p->stray = is_far && !is_opening && !(p->flags & (SYN | RST));
-    p->seq = whole(p->seq, t->near[me]);
-    p->end = p->seq == ABSENT ? ABSENT : p->seq + length;
-    p->ack = whole(p->ack, t->near[!me]);
-    p->sack = whole(p->sack, t->near[!me]);
-    if (p->flags & RST || p->icmp != NULL || p->stray)
-        return;
     if (p->flags & SYN) {
         t->has_syn[me] = true;
         t->first[me] = p->seq;
         t->near[me] = p->end;
-    } else if (p->seq != ABSENT && (t->near[me] == ABSENT || p->end > t->near[me]))
+    } else if (p->seq != ABSENT && p->end > t->near[me])
         t->near[me] = p->end;
-    if (p->ack != ABSENT && (t->near[!me] == ABSENT || p->ack > t->near[!me]))
+    if (p->ack != ABSENT && p->ack > t->near[!me])
         t->near[!me] = p->ack;
     if (t->first[me] == ABSENT)
         t->first[me] = p->seq;
@@ -343,12 +348,61 @@ static void take_numbers(struct thread *t, struct packet *p)
         t->first[!me] = p->ack;
 }
 
+/* The number of end E that P shows. */
+static int64_t number_of(const struct packet *p, int e)
+{
+    return p->sender == e ? p->end : p->ack;
+}
+
+static int64_t distance_between(const struct packet *p, const struct packet *q)
+{
+    return distance(number_of(p, CLIENT), number_of(q, CLIENT)) +
+           distance(number_of(p, SERVER), number_of(q, SERVER));
+}
+
+/* T has gone on to the numbers of P: forward, for what lies between was not recorded. */
+static void leap(struct thread *t, struct packet *p)
+{
+    for (int e = 0; e < ENDS; e++) {
+        const int64_t number = whole(number_of(p, e), t->near[e]);
+
+        if (number != ABSENT)
+            t->near[e] = number < t->near[e] - WINDOW ? number + ROUND : number;
+    }
+    unwrap(t, p);
+    remember(t, p);
+}
+
+/* P is far from all others of T: is it an old or forged packet, or are packets missing in between?
+ * The one that comes next tells: if it is near P, the connection has gone on from there. */
+static bool is_stray(struct thread *t, struct packet *p)
+{
+    const bool is_opening = t->has_syn[CLIENT] != t->has_syn[SERVER];
+    const bool is_far = distance_from(t, p) > 2 * (int64_t)WINDOW;
+    struct packet *far = t->far;
+
+    if (!is_far || is_opening || p->flags & (SYN | RST)) {
+        t->far = NULL;
+        return false;
+    }
+    t->far = p;
+    if (far == NULL || distance_between(far, p) > 2 * (int64_t)WINDOW)
+        return true;
+    far->stray = false;
+    leap(t, far);
+    return false;
+}
+
 static void take(struct thread *t, struct packet *p)
 {
     const int me = sender_in(t, p);
 
     p->sender = (uint8_t)me;
-    take_numbers(t, p);
+    if (p->icmp == NULL)
+        p->stray = is_stray(t, p);
+    unwrap(t, p);
+    if (!(p->flags & RST) && p->icmp == NULL && !p->stray)
+        remember(t, p);
     t->c.count++;
     if (p->icmp == NULL && !is_bare_syn(p))
         t->only_syns = false;
@@ -414,7 +468,8 @@ static bool is_same(const struct thread *t, const struct thread *other)
     if (same_client == same_server)
         return false;
     if (!is_lone_reset)
-        return fits(t, other, CLIENT) && fits(t, other, SERVER);
+        return t->c.begin - other->c.begin < FORWARDED && fits(t, other, CLIENT) &&
+               fits(t, other, SERVER);
     for (int e = 0; e < ENDS; e++) {
         const struct packet *p = t->c.packet[0];
         const int64_t number = p->sender == e ? p->seq : p->ack;
