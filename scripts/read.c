@@ -558,10 +558,13 @@ static const char *skip_checksum(const char *s)
  * STOP, which may be NULL. False if that is not there. */
 static bool read_ip(struct reader *r, const char *s, const char *stop)
 {
-    const char *open = strstr(s, "(tos 0x");
+    const char *open;
     const char *word;
     int64_t number;
 
+    if (s == stop)
+        return false;
+    open = strstr(s, "(tos 0x");
     if (open && (!stop || open < stop)) {
         word = strstr(open, "ttl ");
         if (word && read_number(word + 4, &number) && number <= UINT8_MAX)
@@ -574,6 +577,7 @@ static bool read_ip(struct reader *r, const char *s, const char *stop)
     word = strstr(s, "hlim ");
     if (!word || (stop && word > stop))
         return false;
+    r->head.id = -1;
     if (read_number(word + 5, &number) && number <= UINT8_MAX)
         r->head.ttl = (int16_t)number;
     return true;
@@ -616,10 +620,10 @@ static bool read_words(struct reader *r, const char *s, bool words)
         words = true;
         s = rest;
         r->head.inside = TUNNEL;
-        r->head.ttl = -1;
-        r->head.id = -1;
     }
     r->head.open = read_ip(r, s, NULL);
+    if (r->head.open)
+        return true;
     if (strstr(s, " bad-len 0"))
         r->undecoded++;
     return !hides_packet(s);
@@ -666,10 +670,10 @@ static bool read_packet(struct reader *r, const char *s, bool timed, bool tab, b
 
     r->dumped = false;
     if (!second && !inner) {
-        const char *view = head->inside == TUNNEL && !timed ? head->view : NULL;
+        const char *view = read_view(s);
+        if (!view && !timed && head->inside == TUNNEL)
+            view = head->view;
         *head = (struct head){ .view = view, .id = -1, .ttl = -1 };
-        if (timed)
-            head->view = read_view(s);
     }
     head->open = false;
     if (!inner || strstr(s, " > "))
@@ -757,17 +761,20 @@ static bool is_ascii_dump(const char *s)
 }
 
 /* Does the line at S belong to bytes that -A has printed? What looks like a packet may stand in
- * them; but a packet is followed by bytes of its own. */
+ * them; but a packet is followed by bytes of its own, with -v by another line before them. */
 static bool is_payload(struct reader *r, const char *s)
 {
     size_t n = strlen(s) + 2; /* -A leaves out the CR of CR LF */
+    const char *next = r->next ? skip_quotes(r->next) : "";
 
     if (r->after && is_ascii_dump(s)) {
         r->ascii = true;
         r->payload += 40; /* headers have no less */
-    } else if (!r->ascii || r->payload == 0 || (r->next && is_ascii_dump(skip_quotes(r->next)))) {
-        return false;
+    } else if (is_ascii_dump(next) || behind(next, "    ")) {
+        r->payload = 0;
     }
+    if (r->payload == 0 || !r->ascii)
+        return false;
     r->payload -= n < r->payload ? n : r->payload;
     return true;
 }
@@ -886,7 +893,7 @@ static bool is_message(struct reader *r, const char *s)
             r->any = intern("any", 3);
         return true;
     }
-    if (!r->format && strstr(s, " Seq=") && strstr(s, " Len="))
+    if (r->others == 0 && strstr(s, " Seq=") && strstr(s, " Len="))
         r->format = "text of tshark or Wireshark (draw the recording: tshark -r X -w Y.pcap)";
     return message != NULL;
 }
