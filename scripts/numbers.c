@@ -124,7 +124,7 @@ static void vote(struct pair *pair, int e, const struct packet *p)
         if_relative += distance_from_start(pair, !e, p->ack + pair->base[!e]);
         if_absolute += distance_from_start(pair, !e, p->ack);
     }
-    if (p->seq != ABSENT && pair->base[e] != ABSENT) {
+    if (p->seq != ABSENT && pair->base[e] != ABSENT && !(p->flags & RST)) { /* a RST's may be 0 */
         if_relative += distance_from_start(pair, e, p->seq + pair->base[e]);
         if_absolute += distance_from_start(pair, e, p->seq);
     }

@@ -26,6 +26,7 @@
 #define TEAR 8          /* spaces in a line that a wider terminal has torn */
 #define DATA_BYTES 16   /* that are kept: longer data is not shown */
 #define DUMP_BYTES 512  /* of a packet that -x prints: headers and DATA_BYTES */
+#define HEADERS 40      /* bytes: those of a packet have no less */
 #define QUOTED 100      /* bytes of a line that is not understood */
 #define SELDOM 10       /* one time of so many goes back where two packets were swapped, not more */
 
@@ -110,7 +111,8 @@ struct reader {
     bool dumped;               /* the lines of digits are those of the latest packet */
     bool after;                /* the line before has ended a packet */
     bool ascii;                /* printed with -A */
-    size_t payload;            /* bytes of the latest packet that are still to come */
+    size_t size;               /* of the data of the latest packet, if it is TCP */
+    size_t payload;            /* bytes of it that -A has still to print */
 
     size_t lines;
     size_t others;       /* packets that are not TCP, or no packets that can be read */
@@ -505,7 +507,7 @@ static bool take_packet(struct reader *r, const struct ends *ends, const struct 
         r->raw[r->out.count] = (struct raw){ r->sum, stamp };
     r->out.count++;
     r->dumped = true;
-    r->payload = p->size;
+    r->size = p->size;
     return true;
 }
 
@@ -596,6 +598,7 @@ static bool read_words(struct reader *r, const char *s, bool words)
         read_ip(r, s, ends.from);
         r->others++;
         r->after = true;
+        r->size = 0;
         r->payload = 0;
         if (behind(ends.rest, "Flags [") || is_tcp(ends.rest)
             || (r->head.icmp && behind(rest, "[|tcp]")))
@@ -721,7 +724,7 @@ static size_t ip_digits(const struct reader *r, size_t at)
 
     if (at + 40 > r->digits || at + 40 > sizeof r->dump)
         return 0;
-    if (r->dump[at] == '4')
+    if (r->dump[at] == '4' && r->dump[at + 1] >= '5')
         bytes = dump_number(r, at + 4, 4);
     else if (r->dump[at] == '6')
         bytes = dump_number(r, at + 8, 4) + 40;
@@ -741,7 +744,7 @@ static void end_dump(struct reader *r)
     while (at < available && ip_digits(r, at) == 0) /* words of a link may stand before it */
         at += 4;
     data = at + ip_digits(r, at) - 2 * (size_t)p->size;
-    if (at < available && wanted > 0 && data >= at && data + wanted <= available)
+    if (at < available && wanted > 0 && !p->icmp && data >= at && data + wanted <= available)
         p->data = keep(r->dump + data, wanted);
     if (at == 0 && available > 20 && p->ttl < 0 && !p->icmp && r->dump[0] == '4') {
         p->id = (int32_t)dump_number(r, 8, 4);
@@ -769,8 +772,8 @@ static bool is_payload(struct reader *r, const char *s)
 
     if (r->after && is_ascii_dump(s)) {
         r->ascii = true;
-        r->payload += 40; /* headers have no less */
-    } else if (is_ascii_dump(next) || behind(next, "    ")) {
+        r->payload = HEADERS + r->size;
+    } else if (is_ascii_dump(next) || (behind(next, "    ") && strstr(s, "(tos 0x"))) {
         r->payload = 0;
     }
     if (r->payload == 0 || !r->ascii)
