@@ -2,9 +2,8 @@
  * room changes nothing that an earlier one has written.
  *
  *   read.c     lines that tcpdump printed                 -> struct packet
- *   fields.c   a line behind the addresses                -> its numbers
- *   numbers.c  relative numbers, times of other kinds     -> those of the wire and one clock
- *   words.c    memory; words, each of them once
+ *              with (read.h): lines.c, clock.c (times), fields.c (what is behind the addresses),
+ *              bytes.c (-x), numbers.c (relative numbers), complaint.c, words.c (memory)
  *   whose.c    all packets                                -> struct conversation
  *   heard.c    did a packet reach its receiver, and when? -> the part "heard" of struct packet
  *   states.c   RFC 9293: the state of each end            -> the part "states", struct outcome
@@ -55,18 +54,19 @@ struct packet {
     /* read.c */
     int64_t time;      /* since 1970, or since midnight, see struct reading */
     const char *from;  /* ADDRESS.PORT as tcpdump writes it; equal words are the same pointer. */
-    const char *to;    /* Of an ICMP error: those of the packet that it quotes */
-    const char *view;  /* where it was recorded ("eth0 In"), or NULL; equal words, same pointer */
+    const char *to;    /* Of an ICMP error: those of the packet that it quotes, as the numbers */
+    const char *view;   /* where it was recorded ("eth0 In"; "any": somewhere), or NULL; equal
+                         * words, same pointer */
     const char *icmp;  /* what an ICMP error says ("host unreachable"), NULL if this is TCP */
-    const char *data;  /* its first bytes as hexadecimal digits, if they are known, else NULL */
-    int64_t seq;       /* the first number, or ABSENT */
+    const char *data;  /* its first bytes, at most 16, as hexadecimal digits; NULL: not known */
+    int64_t seq;       /* the first number, or ABSENT, as of a pure ACK without -vv */
     int64_t end;       /* the one after the last (SYN and FIN count 1), or ABSENT */
     int64_t ack;       /* or ABSENT */
     int64_t sack;      /* the right edge of the right-most block, or ABSENT */
     uint32_t size;     /* bytes of data */
     int32_t window;    /* as printed; -1: not known */
-    int32_t id;        /* of IPv4; -1: not known */
-    int16_t ttl;       /* or hop limit; -1: not known */
+    int32_t id;        /* of IPv4; -1: not known, or an ICMP error */
+    int16_t ttl;       /* or hop limit; -1: not known, or an ICMP error */
     uint16_t flags;
     /* whose.c */
     uint8_t sender;    /* CLIENT or SERVER. Of an ICMP error: the end that it is told to */

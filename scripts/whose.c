@@ -11,6 +11,7 @@
 #include "ladder.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     WINDOW = 1 << 20,     /* numbers so near are of one connection: few windows are larger */
@@ -287,7 +288,7 @@ static bool is_view(const struct thread *t, const struct packet *p, const struct
 {
     if (p->id > 0 && q->id > 0 && t->ids_change[p->sender])
         return p->id == q->id;
-    if (p->view != NULL && q->view != NULL)
+    if (p->view != NULL && q->view != NULL && strcmp(p->view, "any") != 0)
         return p->view != q->view;
     if (p->id > 0 && q->id > 0 && p->id != q->id)
         return false;
