@@ -50,11 +50,10 @@ ended() { # PID of a child: is it a zombie, or gone?
 
 # Looks until COMMAND is true; fails after SECONDS.
 await() { # SECONDS COMMAND...
-    looks=$(($1 * 20))
+    limit=$(($(date +%s) + $1))
     shift
     until "$@"; do
-        [ "$looks" -gt 0 ] || return 1
-        looks=$((looks - 1))
+        [ "$(date +%s)" -le "$limit" ] || return 1
         sleep 0.05 # between two looks
     done
     return 0 # and not the status of a sleep that Ctrl-C has ended
