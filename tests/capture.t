@@ -239,7 +239,7 @@ subtest 'what it refuses is said in one line, and nothing is recorded' => sub {
         [2, qr/-w: no FILE $usage/, '-w'],
         [2, qr/-w: no FILE $usage/, '-w', '--run', 'sample1'],
         [2, qr/-w sample1\.pcap: $printing/, 'sample1', '--', '-w', 'sample1.pcap'],
-        [2, qr/-nnwx\.pcap: $printing/, 'sample1', '--', '-nnwx.pcap'],
+        [2, qr/-nnwX: $printing/, 'sample1', '--', '-nnwX'],
         [2, qr/-v -r fifo: $printing/, 'sample1', '--', '-v', '-r', 'fifo'],
         [2, qr/--number: $printing/, 'sample1', '--', '--number'],
         [2, qr/-c -v: $printing/, 'sample1', '--', '-c', '-v'],
