@@ -45,6 +45,7 @@ int main(void)
     say("recv 4 bytes \"CDEF\"");
     say("close");
     check(close(connection), "close"); /* sends the first FIN */
+    return EXIT_SUCCESS;
 }
 
 static void check(ssize_t result, const char *call)

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static void converse(int connection);
+static void serve(int connection);
 static void check(ssize_t result, const char *call); /* ends the program if CALL failed */
 static void say(const char *step);
 
@@ -20,14 +20,14 @@ int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8081),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): the next client waits */
+    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): one client at a time */
     const int on = 1;
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
 
     check(listener, "socket");
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
     check(bind(listener, (const struct sockaddr *)&address, sizeof address),
-          "bind 127.0.0.1:8081 (if it is in use, ss -tanp shows by what)");
+          "bind 127.0.0.1:8081 (ss -tanp shows what uses it)");
     check(listen(listener, SOMAXCONN), "listen"); /* now the kernel answers each SYN */
     say("listen 127.0.0.1:8081");
     for (;;) {
@@ -41,7 +41,7 @@ int main(void)
         snprintf(line, sizeof line, "accept %s:%d", inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
-        converse(connection);
+        serve(connection);
         /* Sends the ACK of the client's FIN now. Linux would delay it, and send it with our FIN. */
         say("setsockopt TCP_QUICKACK");
         check(setsockopt(connection, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on), "TCP_QUICKACK");
@@ -50,8 +50,8 @@ int main(void)
     }
 }
 
-/* The conversation. What else a client does is said on stderr. */
-static void converse(int connection)
+/* Reads "ABCD", answers "CDEF". What a client does instead is printed on stderr. */
+static void serve(int connection)
 {
     char data[4];
     ssize_t n = recv(connection, data, 4, MSG_WAITALL);

@@ -1,4 +1,4 @@
-/* sample2/client.c - sends "ABCD", reads "CDEF", reads again: the server has sent RST, ECONNRESET.
+/* sample2/client.c - sends "ABCD", reads "CDEF", reads again: ECONNRESET, for RST has come.
  * Run ./sample2/server, then ./sample2/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
@@ -44,7 +44,7 @@ int main(void)
         return EXIT_FAILURE;
     }
     say("recv 4 bytes \"CDEF\"");
-    n = recv(connection, data, 1, 0); /* after FIN 0, after RST -1 and ECONNRESET */
+    n = recv(connection, data, 1, 0); /* 0 would mean FIN; RST means ECONNRESET */
     if (n != -1) {
         fprintf(stderr, "recv returned %zd, not ECONNRESET\n", n);
         return EXIT_FAILURE;
@@ -56,6 +56,7 @@ int main(void)
     say("recv ECONNRESET (Connection reset by peer)");
     say("close");
     check(close(connection), "close"); /* sends nothing after RST */
+    return EXIT_SUCCESS;
 }
 
 static void check(ssize_t result, const char *call)

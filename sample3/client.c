@@ -45,7 +45,7 @@ int main(void)
         return EXIT_FAILURE;
     }
     say("recv 4 bytes \"CDEF\"");
-    n = recv(connection, data, 1, 0); /* after FIN 0, after RST -1 and ECONNRESET */
+    n = recv(connection, data, 1, 0); /* 0 would mean FIN; RST means ECONNRESET */
     if (n != -1) {
         fprintf(stderr, "recv returned %zd, not ECONNRESET\n", n);
         return EXIT_FAILURE;
@@ -57,6 +57,7 @@ int main(void)
     say("recv ECONNRESET (Connection reset by peer)");
     say("close");
     check(close(connection), "close"); /* sends nothing after RST */
+    return EXIT_SUCCESS;
 }
 
 static void check(ssize_t result, const char *call)

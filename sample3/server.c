@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static void converse(int connection);
+static void serve(int connection);
 static void check(ssize_t result, const char *call); /* ends the program if CALL failed */
 static void say(const char *step);
 
@@ -21,7 +21,7 @@ int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8083),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): the next client waits */
+    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): one client at a time */
     const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
     const int on = 1;
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -29,7 +29,7 @@ int main(void)
     check(listener, "socket");
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
     check(bind(listener, (const struct sockaddr *)&address, sizeof address),
-          "bind 127.0.0.1:8083 (if it is in use, ss -tanp shows by what)");
+          "bind 127.0.0.1:8083 (ss -tanp shows what uses it)");
     check(listen(listener, SOMAXCONN), "listen"); /* now the kernel answers each SYN */
     say("listen 127.0.0.1:8083");
     for (;;) {
@@ -43,7 +43,7 @@ int main(void)
         snprintf(line, sizeof line, "accept %s:%d", inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
-        converse(connection);
+        serve(connection);
         /* Sends nothing, but makes close() send RST, not FIN, and leave no TIME-WAIT. */
         say("setsockopt SO_LINGER {1, 0}");
         check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
@@ -52,8 +52,8 @@ int main(void)
     }
 }
 
-/* The conversation. What else a client does is said on stderr. */
-static void converse(int connection)
+/* Reads "ABCD", answers "CDEF". What a client does instead is printed on stderr. */
+static void serve(int connection)
 {
     char data[4];
     ssize_t n = recv(connection, data, 4, MSG_WAITALL);
@@ -72,15 +72,15 @@ static void converse(int connection)
         perror("send");
         return;
     }
-    /* Wait for the ACK of "CDEF", some 2 s at most: if RST came first, the client's kernel would
-     * not send that ACK; if they crossed, it would be answered with one more RST. */
+    /* Wait for the ACK of "CDEF", for about 2 s. Without that, close() might send RST before the
+     * client's kernel has sent this ACK, or while it is on its way: other packets each time. */
     struct pollfd client = { .fd = connection };
     for (int tries = 0; tries < 2000; tries++) {
-        int unacknowledged; /* bytes */
+        int unacknowledged; /* bytes that were sent */
         check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
         if (unacknowledged == 0)
             break;
-        check(poll(&client, 1, 1), "poll"); /* waits 1 ms, but not after RST */
+        check(poll(&client, 1, 1), "poll"); /* waits 1 ms; not if the client has reset */
     }
 }
 

@@ -50,11 +50,10 @@ ended() { # PID of a child: is it a zombie, or gone?
 
 # Looks until COMMAND is true; fails after SECONDS.
 await() { # SECONDS COMMAND...
-    looks=$(($1 * 20))
+    limit=$(($(date +%s) + $1))
     shift
     until "$@"; do
-        [ "$looks" -gt 0 ] || return 1
-        looks=$((looks - 1))
+        [ "$(date +%s)" -le "$limit" ] || return 1
         sleep 0.05 # between two looks
     done
     return 0 # and not the status of a sleep that Ctrl-C has ended
@@ -245,7 +244,7 @@ setsid "$tail" -c +1 -s 0.1 -f --pid="$recorder" -- "$file" 2>/dev/null |
 printer=$!
 await 900 asked_or has_said 'listening on' || # so long sudo waits for a password
     die 'tcpdump has not begun after 15 minutes'
-kill -USR1 "$recorder" 2>/dev/null # asks for its numbers
+[ -n "$asked" ] || kill -USR1 "$recorder" 2>/dev/null # asks for its numbers
 await 60 asked_or has_said 'dropped by kernel' || die 'tcpdump has not told its numbers after 60 s'
 [ -z "$asked" ] || die interrupted
 if ended "$recorder"; then
@@ -309,7 +308,9 @@ fi
 
 # ---- stop and check: from here on a signal changes nothing ---------------------------------------
 ignore_signals
-[ -n "$asked" ] || ! ended "$recorder" || problem=$(about_tcpdump 'has ended by itself')
+if [ -z "$asked" ] && ended "$recorder"; then
+    problem=$(about_tcpdump 'has ended by itself')
+fi
 sleep 0.2 # for packets that are on their way
 stop_recorder
 

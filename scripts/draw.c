@@ -56,9 +56,7 @@ struct text {
 
 static void add_bytes(struct text *text, const char *bytes, size_t count)
 {
-    if (count == 0)
-        return;
-    if (text->length + count > text->room) {
+    if (text->length + count >= text->room) {
         text->room = 2 * (text->length + count) + LINE;
         text->bytes = checked(realloc(text->bytes, text->room));
     }

@@ -221,3 +221,11 @@ bool read_fields(const char *s, struct packet *p, int64_t *stamp)
     set_end(p);
     return read;
 }
+
+bool is_tcp(const char *s)
+{
+    struct packet p = { .seq = ABSENT, .ack = ABSENT };
+    int64_t stamp;
+
+    return read_fields(s, &p, &stamp);
+}

@@ -1,45 +1,39 @@
 /* heard.c - did a packet reach its receiver, and when?
  *
- * In: a conversation. Out: the part "heard" of its packets. What came later tells: what its sender
- * sent again was not heard (or its ACK was not), what the peer acknowledges was, and a FIN is heard
- * when all that was sent before it is there. How long a packet may be on its way, the handshake
- * tells. What became of a RST depends on its receiver's state: resets.c.
+ * In: a conversation. Out: the part "heard" of its packets, and two facts about all of it: how long
+ * a packet may be on the way, and whether a filter has left packets out. What came later tells:
+ * what its sender sent again was not heard (or its ACK was not), what the peer acknowledges was,
+ * and a FIN is heard when all that was sent before it is there. What becomes of a RST depends on
+ * its receiver's state: resets.c.
  */
 #include "ladder.h"
 
 #include <stdlib.h>
 
 enum {
-    USUAL = 200000,      /* microseconds: the round trip, if no handshake tells */
-    SLOWEST = 3000000,   /* a handshake that took longer lost a packet */
-    SLACK = 2000,        /* a receiver that is busy for so long has lost no packet */
-    LOOK_BACK = 64,      /* packets: an ICMP error comes before many others are sent */
-    MOST_FINS = 64,      /* in one conversation; TCP sends two, and each some times again */
-    NEAR_ID = 5000       /* IP ids of one sender go on in small steps, or they tell nothing */
+    USUAL = 200000,    /* microseconds on the way, if no handshake tells */
+    SLOWEST = 3000000, /* a handshake that took longer lost a packet */
+    SLACK = 2000,      /* a receiver that is busy for so long has lost no packet */
+    LOOK_BACK = 64,    /* packets: an ICMP error comes before many others are sent */
+    MOST_FINS = 64     /* in one conversation; TCP sends two, and each some times again */
 };
-
-static bool is_data(const struct packet *p)
-{
-    return has_bytes(p) && !(p->flags & (SYN | FIN));
-}
 
 /* ---- what was sent again --------------------------------------------------------------------- */
 
-/* What an end has sent, by numbers. */
+/* What an end has sent and acknowledged. */
 struct sent {
     int64_t to;      /* the number after the last */
     int64_t acked;   /* the peer has acknowledged so far */
     int64_t ack;     /* the latest that it has acknowledged itself */
-    int64_t *begins; /* first number of each packet that took room, sorted */
+    int64_t *begins; /* first numbers of the packets that took room, sorted */
     int count;
 };
 
-/* Has an earlier packet begun at SEQ, or between it and END? Remembers that one has now. */
-static bool overlaps(struct sent *sent, const struct packet *p)
+/* Has an earlier packet begun within P? If none has, remembers where P begins. */
+static bool has_begun_within(struct sent *sent, const struct packet *p)
 {
     int low = 0;
     int high = sent->count;
-    bool found;
 
     while (low < high) {
         const int middle = low + (high - low) / 2;
@@ -49,14 +43,13 @@ static bool overlaps(struct sent *sent, const struct packet *p)
         else
             high = middle;
     }
-    found = low < sent->count && sent->begins[low] < p->end;
-    if (!found) { /* what fills a hole is inserted: seldom far from the end */
-        for (int i = sent->count; i > low; i--)
-            sent->begins[i] = sent->begins[i - 1];
-        sent->begins[low] = p->seq;
-        sent->count++;
-    }
-    return found;
+    if (low < sent->count && sent->begins[low] < p->end)
+        return true;
+    for (int i = sent->count; i > low; i--) /* what fills a gap: seldom far from the end */
+        sent->begins[i] = sent->begins[i - 1];
+    sent->begins[low] = p->seq;
+    sent->count++;
+    return false;
 }
 
 static void find_again(struct conversation *c)
@@ -70,7 +63,7 @@ static void find_again(struct conversation *c)
     for (int i = 0; i < c->count; i++) {
         struct packet *p = c->packet[i];
         struct sent *mine = &sent[p->sender];
-        const bool acks_more = p->ack != ABSENT && p->ack > mine->ack;
+        const bool acks_more = p->ack > mine->ack;
 
         if (p->icmp != NULL || is_reset(p) || p->stray)
             continue;
@@ -80,16 +73,13 @@ static void find_again(struct conversation *c)
             mine->ack = p->ack;
         if (!has_bytes(p))
             continue;
-        if (p->end > mine->to) {
+        p->again = has_begun_within(mine, p) && p->end <= mine->to;
+        if (p->end > mine->to)
             mine->to = p->end;
-            overlaps(mine, p);
-            continue;
-        }
-        p->again = overlaps(mine, p);
-        /* A probe of keep-alive: one byte, or none, that was acknowledged long ago. */
-        p->keep_alive = p->again && is_data(p) && p->size == 1 && p->end <= mine->acked;
+        /* A probe of keep-alive: one byte that was acknowledged, to make the peer answer. */
+        p->keep_alive = p->again && p->size == 1 && p->end <= mine->acked;
         /* BSD and macOS send each ACK in CLOSING with the FIN: that is no FIN again. */
-        if (p->flags & FIN && acks_more && p->seq + 1 == p->end)
+        if (p->flags & FIN && acks_more && p->size == 0)
             p->again = false;
     }
     for (int e = 0; e < ENDS; e++)
@@ -97,7 +87,7 @@ static void find_again(struct conversation *c)
 }
 
 /* Was P sent again because its sender waited in vain? */
-static bool waited(const struct packet *p)
+static bool has_waited(const struct packet *p)
 {
     return p->again && !p->keep_alive;
 }
@@ -113,66 +103,67 @@ static void find_heard_acks(struct conversation *c)
         struct packet *p = c->packet[i];
         const int64_t limit = sent_again[!p->sender];
 
-        p->heard_ack = p->ack != ABSENT && p->ack > limit ? limit : p->ack;
+        p->heard_ack = p->ack > limit ? limit : p->ack;
         if (is_bare_syn(p)) { /* all begins anew */
             sent_again[CLIENT] = INT64_MAX;
             sent_again[SERVER] = INT64_MAX;
-        } else if (waited(p) && !is_reset(p) && p->seq < sent_again[p->sender])
+        } else if (has_waited(p) && p->seq < sent_again[p->sender])
             sent_again[p->sender] = p->seq;
     }
 }
 
 /* ---- FINs ------------------------------------------------------------------------------------ */
 
-/* Are bytes missing before FIN I, as far as is known when it is sent? Then some of them were sent
- * again before, and are not acknowledged yet. */
-static bool is_behind_hole(const struct conversation *c, int i)
+/* Does the receiver of FIN I lack bytes before it, when it is sent? Some were sent again, and have
+ * not been acknowledged since. */
+static bool is_behind_lost_bytes(const struct conversation *c, int i)
 {
     const struct packet *fin = c->packet[i];
     int64_t acked = ABSENT;
-    bool hole = false;
+    int64_t sent_again = ABSENT;
 
     for (int j = 0; j < i; j++) {
         const struct packet *p = c->packet[j];
 
         if (p->sender != fin->sender && p->ack > acked)
             acked = p->ack;
-        if (p->sender == fin->sender && waited(p) && !(p->flags & SYN))
-            hole = p->end > acked;
+        if (p->sender == fin->sender && has_waited(p) && !(p->flags & SYN) && p->end > sent_again)
+            sent_again = p->end;
     }
-    return hole;
+    return sent_again > acked;
 }
 
-/* The packet at which the receiver of FIN I has it, and all that was sent before it. */
+/* The packet at which the receiver of FIN I has it, and all that was sent before it; NEVER. */
 static int find_hearing(const struct conversation *c, int i)
 {
     const struct packet *fin = c->packet[i];
-    int heard = is_behind_hole(c, i) ? NEVER : i;
+    int heard = is_behind_lost_bytes(c, i) ? NEVER : i;
 
     for (int j = i + 1; j < c->count; j++) {
         const struct packet *p = c->packet[j];
 
-        if (is_reset(p) || p->icmp != NULL)
+        if (is_reset(p) || p->icmp != NULL || p->stray)
             continue;
         if (p->sender == fin->sender) {
-            if (waited(p) && p->end <= fin->end)
-                heard = j; /* only this one may have filled the hole */
-        } else if (p->ack != ABSENT && p->ack >= fin->end)
+            if (has_waited(p) && p->end <= fin->end)
+                heard = j; /* perhaps only this one has come */
+        } else if (p->ack >= fin->end)
             return heard == NEVER ? i : heard;
         else if (p->flags & FIN)
             heard = j; /* the peer has closed before it heard this: the FINs crossed */
     }
-    return heard > i ? NEVER : i; /* not acknowledged: if it was sent again, it was not heard */
+    return heard == i ? i : NEVER; /* not acknowledged, and something speaks against it */
 }
 
 static void find_fins(struct conversation *c)
 {
     int fins = 0;
 
-    for (int i = 0; i < c->count && fins < MOST_FINS; i++) {
+    for (int i = 0; i < c->count; i++) {
         struct packet *p = c->packet[i];
 
-        if (!(p->flags & FIN) || is_reset(p) || p->icmp != NULL)
+        p->heard = NEVER;
+        if (!(p->flags & FIN) || is_reset(p) || p->icmp != NULL || fins == MOST_FINS)
             continue;
         p->heard = find_hearing(c, i);
         fins++;
@@ -192,36 +183,37 @@ static void find_unreached(struct conversation *c)
 
             if (p->icmp != NULL || p->sender != error->sender || p->seq != error->seq)
                 continue;
-            p->lost = true;
+            p->unreached = true;
             p->heard = NEVER;
             break;
         }
     }
 }
 
-/* ---- holes ----------------------------------------------------------------------------------- */
+/* ---- holes in the recording ------------------------------------------------------------------ */
 
-/* What an end is seen to have sent, and acknowledged. */
+/* What is seen of an end. */
 struct seen {
-    int64_t sent_to;      /* ABSENT: who knows */
-    bool acks;            /* it has acknowledged something that its peer has sent */
-    int64_t missing_from; /* bytes of it are missing from here ... */
-    int64_t missing_to;   /* ... to here, and */
-    struct packet *tells; /* this packet tells it; NULL if nothing is missing */
+    int64_t sent_to;      /* the number after the last that it has sent; ABSENT: who knows */
+    bool acks;            /* it has acknowledged something that its peer is seen to have sent */
+    int64_t missing_from; /* bytes of it that are missing as far as was seen: from here */
+    int64_t missing_to;   /* to here */
+    struct packet *tells; /* the packet that shows it; NULL: none are missing */
 };
 
-/* Bytes that are missing as far as was seen when TELLS came. */
-static void miss(struct seen *seen, int64_t missing_to, struct packet *tells)
+/* Bytes are missing up to MISSING_TO, as P shows. */
+static void miss(struct seen *seen, int64_t missing_to, struct packet *p)
 {
     if (seen->tells != NULL && seen->tells->hole)
         return; /* said already */
     seen->missing_from = seen->sent_to;
     seen->missing_to = missing_to;
-    seen->tells = tells;
+    seen->tells = p;
 }
 
-/* Bytes that come later after all were sent again, or recorded late. */
-static void take_sent(struct seen *seen, struct packet *p)
+/* P has bytes. If they were missing, they were only sent again, or recorded late. If there is a gap
+ * before them, that is a hole once the peer acknowledges P: it has seen what was in the gap. */
+static void see_bytes(struct seen *seen, struct packet *p)
 {
     const bool is_gap = seen->sent_to != ABSENT && p->seq > seen->sent_to;
 
@@ -235,66 +227,72 @@ static void take_sent(struct seen *seen, struct packet *p)
         seen->tells = NULL;
     }
     if (is_gap)
-        miss(seen, p->seq, p); /* if the peer acknowledges P as well */
+        miss(seen, p->seq, p);
     if (p->end > seen->sent_to)
         seen->sent_to = p->end;
 }
 
 /* A packet that acknowledges what its peer is not seen to have sent, or a RST beyond all that its
  * sender is seen to have sent, tells that packets are missing in the recording. */
+static void see_packet(struct packet *p, struct seen *me, struct seen *peer)
+{
+    const bool acks_unseen = peer->sent_to != ABSENT && p->ack > peer->sent_to;
+    const bool resets_unseen = is_reset(p) && me->sent_to != ABSENT && p->seq > me->sent_to;
+
+    if (p->ack != ABSENT && peer->sent_to != ABSENT && !acks_unseen)
+        me->acks = true;
+    if (peer->tells != NULL && p->ack > peer->missing_to)
+        peer->tells->hole = true;
+    if (me->acks && p->ack != ABSENT && (acks_unseen || resets_unseen)) {
+        if (acks_unseen)
+            miss(peer, p->ack, p);
+        p->hole = true;
+        me->sent_to = ABSENT; /* who knows what else was there */
+        peer->sent_to = ABSENT;
+    } else if (has_bytes(p))
+        see_bytes(me, p);
+}
+
 static void find_holes(struct conversation *c)
 {
     struct seen seen[ENDS] = { { .sent_to = ABSENT }, { .sent_to = ABSENT } };
 
     for (int i = 0; i < c->count; i++) {
         struct packet *p = c->packet[i];
-        struct seen *me = &seen[p->sender];
-        struct seen *peer = &seen[!p->sender];
-        const bool knows = me->acks && p->ack != ABSENT;
-        const bool acks_unseen = peer->sent_to != ABSENT && p->ack > peer->sent_to;
-        const bool resets_unseen = is_reset(p) && me->sent_to != ABSENT && p->seq > me->sent_to;
 
-        if (p->icmp != NULL || p->stray)
-            continue;
-        if (p->ack != ABSENT && peer->sent_to != ABSENT && !acks_unseen)
-            me->acks = true;
-        if (peer->tells != NULL && p->ack != ABSENT && p->ack > peer->missing_to)
-            peer->tells->hole = true;
-        if (knows && (acks_unseen || resets_unseen)) {
-            if (acks_unseen)
-                miss(peer, p->ack, p);
-            p->hole = true;
-            me->sent_to = ABSENT; /* who knows what else was there */
-            peer->sent_to = ABSENT;
-        } else if (has_bytes(p))
-            take_sent(me, p);
+        if (p->icmp == NULL && !p->stray)
+            see_packet(p, &seen[p->sender], &seen[!p->sender]);
     }
 }
 
-/* A recording that has the SYN, ACK and the end, but not one pure ACK, was filtered. */
+/* A recording of the SYN, ACK and a FIN, but of no data and no pure ACK, was filtered: a FIN that
+ * was acknowledged has at least one. */
 static void find_filter(struct conversation *c)
 {
     bool has_syn_ack = false;
-    bool has_ack = false;
-    bool has_end = false;
+    bool has_fin = false;
 
+    c->filtered = false;
     for (int i = 0; i < c->count; i++) {
         const struct packet *p = c->packet[i];
 
+        if (p->icmp != NULL)
+            continue;
         if ((p->flags & (SYN | FIN | RST)) == 0)
-            has_ack = true;
+            return;
         if (p->flags & SYN && p->flags & ACK)
             has_syn_ack = true;
         if (p->flags & FIN)
-            has_end = true;
+            has_fin = true;
     }
-    c->filtered = has_syn_ack && has_end && !has_ack;
+    c->filtered = has_syn_ack && has_fin;
 }
 
-/* ---- the round trip -------------------------------------------------------------------------- */
+/* ---- how long a packet may be on the way ----------------------------------------------------- */
 
-/* Of the handshake: from SYN to SYN, ACK, or from there to the ACK, wherever it was recorded. */
-static void find_round_trip(struct conversation *c)
+/* From the handshake: the time from SYN to SYN, ACK, or from there to the ACK. One of the two is
+ * the round trip, wherever it was recorded. */
+static void find_time_on_the_way(struct conversation *c)
 {
     int64_t began = ABSENT;
     int64_t longest = 0;
@@ -317,35 +315,7 @@ static void find_round_trip(struct conversation *c)
     }
     if (longest == 0 || longest > SLOWEST)
         longest = USUAL;
-    c->round_trip = longest + longest / 2 + SLACK; /* half of it more, for no two trips are alike */
-}
-
-/* ---- what a RST differs in ------------------------------------------------------------------- */
-
-static void find_evidence(struct conversation *c)
-{
-    int ttl[ENDS] = { -1, -1 };
-    int id[ENDS] = { -1, -1 };
-
-    for (int i = 0; i < c->count; i++) {
-        struct packet *p = c->packet[i];
-        const int me = p->sender;
-
-        p->other_ttl = -1;
-        p->other_id = -1;
-        if (p->icmp != NULL)
-            continue;
-        if (!is_reset(p)) {
-            ttl[me] = p->ttl;
-            if (p->id > 0)
-                id[me] = p->id;
-            continue;
-        }
-        if (ttl[me] >= 0 && p->ttl >= 0 && ttl[me] != p->ttl)
-            p->other_ttl = (int16_t)ttl[me];
-        if (id[me] > 0 && p->id > 0 && (uint16_t)(p->id - id[me]) > NEAR_ID)
-            p->other_id = id[me];
-    }
+    c->on_the_way = longest + longest / 2 + SLACK; /* half of it more: no two trips are alike */
 }
 
 void find_heard(struct conversation *c)
@@ -356,6 +326,5 @@ void find_heard(struct conversation *c)
     find_unreached(c);
     find_holes(c);
     find_filter(c);
-    find_round_trip(c);
-    find_evidence(c);
+    find_time_on_the_way(c);
 }

@@ -80,7 +80,7 @@ static bool draw_all(const struct options *options, const struct drawing *drawin
         struct outcome outcome;
 
         find_heard(c);
-        outcome = play(c);
+        outcome = find_outcome(c);
         while (call < end && call->conversation == c->number)
             call++;
         if (options->only_verdicts)

@@ -1,10 +1,9 @@
-/* ladder.h - what the rooms of the ladder hand on, one to the next. Data flows one way: a later
- * room changes nothing that an earlier one has written.
+/* ladder.h - what the rooms of the ladder hand on, one to the next. Each fills in a part of its own
+ * (whose.c also makes the numbers of read.c go on after 2^32), and reads those before it.
  *
  *   read.c     lines that tcpdump printed                 -> struct packet
- *   fields.c   a line behind the addresses                -> its numbers
- *   numbers.c  relative numbers, times of other kinds     -> those of the wire and one clock
- *   words.c    memory; words, each of them once
+ *              with (read.h): lines.c, clock.c (times), fields.c (what is behind the addresses),
+ *              bytes.c (-x), numbers.c (relative numbers), complaint.c, words.c (memory)
  *   whose.c    all packets                                -> struct conversation
  *   heard.c    did a packet reach its receiver, and when? -> the part "heard" of struct packet
  *   states.c   RFC 9293: the state of each end            -> the part "states", struct outcome
@@ -26,8 +25,10 @@
 
 /* Sequence numbers, as they are on the wire from read.c, and going on after 2^32 from whose.c, so
  * that they can be compared. Times are in microseconds. */
-#define ABSENT INT64_MIN
+#define ABSENT INT64_MIN /* less than all numbers: "a > b" is false if a is absent */
 #define NEVER INT32_MAX /* index of a packet that never comes */
+#define SWAPPED 1000    /* microseconds: as near as this, lo may record two packets in the wrong
+                         * order, for each CPU has a queue of its own */
 
 enum flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32, ECE = 64, CWR = 128, AE = 256 };
 
@@ -55,18 +56,19 @@ struct packet {
     /* read.c */
     int64_t time;      /* since 1970, or since midnight, see struct reading */
     const char *from;  /* ADDRESS.PORT as tcpdump writes it; equal words are the same pointer. */
-    const char *to;    /* Of an ICMP error: those of the packet that it quotes */
-    const char *view;  /* where it was recorded ("eth0 In"), or NULL; equal words, same pointer */
+    const char *to;    /* Of an ICMP error: those of the packet that it quotes, as the numbers */
+    const char *view;   /* where it was recorded ("eth0 In"; "any": somewhere), or NULL; equal
+                         * words, same pointer */
     const char *icmp;  /* what an ICMP error says ("host unreachable"), NULL if this is TCP */
-    const char *data;  /* its first bytes as hexadecimal digits, if they are known, else NULL */
-    int64_t seq;       /* the first number, or ABSENT */
+    const char *data;  /* its first bytes, at most 16, as hexadecimal digits; NULL: not known */
+    int64_t seq;       /* the first number, or ABSENT, as of a pure ACK without -vv */
     int64_t end;       /* the one after the last (SYN and FIN count 1), or ABSENT */
     int64_t ack;       /* or ABSENT */
     int64_t sack;      /* the right edge of the right-most block, or ABSENT */
     uint32_t size;     /* bytes of data */
     int32_t window;    /* as printed; -1: not known */
-    int32_t id;        /* of IPv4; -1: not known */
-    int16_t ttl;       /* or hop limit; -1: not known */
+    int32_t id;        /* of IPv4; -1: not known, or an ICMP error */
+    int16_t ttl;       /* or hop limit; -1: not known, or an ICMP error */
     uint16_t flags;
     /* whose.c */
     uint8_t sender;    /* CLIENT or SERVER. Of an ICMP error: the end that it is told to */
@@ -74,16 +76,17 @@ struct packet {
     /* heard.c */
     bool again;        /* its sender has sent these bytes before */
     bool keep_alive;   /* a probe: the last byte once more, to make the peer answer */
+    bool unreached;    /* it has not reached its receiver: an ICMP error says so */
     bool hole;         /* packets before it are missing in the recording */
     int32_t heard;     /* of a FIN: index of the packet at which its receiver has it, and all
                         * before it; NEVER */
     int64_t heard_ack; /* what its receiver has learned of ack: not what it sent again later */
+    /* states.c, resets.c */
     int16_t other_ttl; /* of a RST: the ttl of its sender's others if that differs, else -1 */
     int32_t other_id;  /* of a RST: the IP id of its sender's packet before it if this one cannot
                         * follow that, else -1 */
-    /* states.c, resets.c */
     uint8_t shown[ENDS]; /* enum state that begins here, or NOT_SHOWN */
-    bool lost;         /* it never reached its receiver (heard.c: an ICMP error says so) */
+    bool lost;         /* it never reached its receiver */
     const char *note;  /* " ignored" or " in its name", behind its words; "" if none */
 };
 
@@ -122,8 +125,8 @@ struct conversation {
     int translated;              /* then: the end (of this one) whose address is another there */
     bool has_older;              /* its SYN was answered by an end that has an older connection */
     /* heard.c */
-    int64_t round_trip;          /* microseconds that a packet and its answer may take */
-    bool filtered;               /* a filter has left no pure ACK */
+    int64_t on_the_way;          /* microseconds: so long may a packet be, and its answer */
+    bool filtered;               /* a filter has left SYN, FIN and RST alone */
 };
 
 /* Sorts packets into conversations. Returns the first. */
@@ -187,7 +190,7 @@ struct later {
 struct play {
     struct conversation *c;
     struct outcome outcome;
-    struct later *later[ENDS];       /* later[e][i]: what e sends from packet i on */
+    struct later *later[ENDS];       /* later[e][i]: what e sends after packet i */
     int last_ack[ENDS];              /* each end's last packet with ACK that is no RST; -1 */
     int syn_ack[ENDS];               /* its last SYN, ACK; -1 */
     int last_syn;                    /* the last bare SYN; -1 */
@@ -195,11 +198,14 @@ struct play {
     bool ack_missed;                 /* a SYN, ACK came again after an ACK: that was not heard */
 };
 
-/* Fills in the part "states" of all packets of C. */
-struct outcome play(struct conversation *c);
+/* Plays C from its first packet to its last: fills in the part "states" of its packets. */
+struct outcome find_outcome(struct conversation *c);
 
 /* Plays packet I, a RST. */
 void play_reset(struct play *play, int i);
+
+/* Fills in what of each RST of C differs from its sender's other packets. */
+void find_evidence(struct conversation *c);
 
 bool is_over(const struct outcome *outcome);
 

@@ -103,15 +103,30 @@ static void take_base(struct pair *pair, int e, const struct packet *p)
         pair->base[e] = pair->isn[e] + 1;
 }
 
-/* Are the numbers of P nearer to the base, or to 1? */
+/* How far NUMBER of the end E is from where its numbers began: at the base, or at a SYN since. */
+static int64_t distance_from_start(const struct pair *pair, int e, int64_t number)
+{
+    int64_t far = distance(number, pair->base[e] + 1);
+    int64_t far_from_syn = far;
+
+    if (pair->isn[e] != ABSENT)
+        far_from_syn = distance(number, pair->isn[e] + 1);
+    return far < far_from_syn ? far : far_from_syn;
+}
+
+/* Are the numbers of P nearer to the first ones of its ends as they are, or with the base? */
 static void vote(struct pair *pair, int e, const struct packet *p)
 {
-    int64_t if_relative = distance(p->ack, 1);
-    int64_t if_absolute = distance(p->ack, pair->base[!e] + 1);
+    int64_t if_relative = 0;
+    int64_t if_absolute = 0;
 
-    if (p->seq != ABSENT && pair->base[e] != ABSENT) {
-        if_relative += distance(p->seq, 1);
-        if_absolute += distance(p->seq, pair->base[e] + 1);
+    if (pair->base[!e] != ABSENT) {
+        if_relative += distance_from_start(pair, !e, p->ack + pair->base[!e]);
+        if_absolute += distance_from_start(pair, !e, p->ack);
+    }
+    if (p->seq != ABSENT && pair->base[e] != ABSENT && !(p->flags & RST)) { /* a RST's may be 0 */
+        if_relative += distance_from_start(pair, e, p->seq + pair->base[e]);
+        if_absolute += distance_from_start(pair, e, p->seq);
     }
     pair->asked++;
     if (if_relative < if_absolute)

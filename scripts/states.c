@@ -11,7 +11,7 @@
 
 /* ---- RFC 9293, figure 5 ---------------------------------------------------------------------- */
 
-enum event { SENDS_SYN_ACK, SENDS_DATA, SENDS_FIN, HEARS_ACK_OF_SYN, HEARS_FIN, HEARS_ACK_OF_FIN };
+enum event { SENDS_SYN_ACK, SHOWS_OPEN, SENDS_FIN, HEARS_ACK_OF_SYN, HEARS_FIN, HEARS_ACK_OF_FIN };
 
 static const struct {
     enum state from;
@@ -24,9 +24,9 @@ static const struct {
     { SYN_SENT, HEARS_ACK_OF_SYN, ESTABLISHED },
     { SYN_RECEIVED, HEARS_ACK_OF_SYN, ESTABLISHED },
     { UNKNOWN, HEARS_ACK_OF_SYN, ESTABLISHED },
-    { SYN_SENT, SENDS_DATA, ESTABLISHED }, /* it has seen an answer that was not recorded */
-    { SYN_RECEIVED, SENDS_DATA, ESTABLISHED },
-    { UNKNOWN, SENDS_DATA, ESTABLISHED },
+    { SYN_SENT, SHOWS_OPEN, ESTABLISHED }, /* it has seen an answer that was not recorded */
+    { SYN_RECEIVED, SHOWS_OPEN, ESTABLISHED },
+    { UNKNOWN, SHOWS_OPEN, ESTABLISHED },
     { ESTABLISHED, SENDS_FIN, FIN_WAIT_1 },
     { CLOSE_WAIT, SENDS_FIN, LAST_ACK },
     { SYN_RECEIVED, HEARS_FIN, CLOSE_WAIT },
@@ -39,6 +39,7 @@ static const struct {
     { LAST_ACK, HEARS_ACK_OF_FIN, CLOSED },
 };
 
+/* Where the table has no line, nothing changes. */
 static void step(struct end *end, enum event event)
 {
     for (size_t i = 0; i < sizeof transitions / sizeof *transitions; i++)
@@ -78,14 +79,14 @@ bool is_over(const struct outcome *outcome)
 
 /* ---- what is known before the first packet --------------------------------------------------- */
 
-static void note_packet(struct play *play, int i)
+static void look_at_packet(struct play *play, int i)
 {
     const struct packet *p = play->c->packet[i];
     const int me = p->sender;
 
     if (is_bare_syn(p)) {
         play->last_syn = i;
-        if (play->syn_ack[!me] > 0)
+        if (play->syn_ack[!me] >= 0)
             play->syn_missed = true;
     } else if (p->flags & SYN) {
         if (play->syn_ack[me] >= 0 && play->last_ack[!me] >= 0)
@@ -97,7 +98,7 @@ static void note_packet(struct play *play, int i)
 }
 
 /* A bare RST to a SYN, ACK comes from an end that knows nothing of the SYN: RFC 9293, 3.10.7.1. */
-static void note_reset(struct play *play, int i)
+static void look_at_reset(struct play *play, int i)
 {
     const struct packet *p = play->c->packet[i];
     const int syn_ack = play->syn_ack[!p->sender];
@@ -109,7 +110,7 @@ static void note_reset(struct play *play, int i)
         play->outcome.answers_syn_ack = true;
 }
 
-/* Has END sent nothing that is there, although its peer has heard it? */
+/* Has end E sent nothing that is there, although its peer has heard it? */
 static bool is_not_recorded(const struct conversation *c, int e)
 {
     bool is_heard = false;
@@ -153,22 +154,22 @@ static void add_to_later(struct later later[ENDS], const struct packet *p, int i
         mine->opens = true;
 }
 
-/* Looks back from the end: what each end sends from each packet on. */
+/* Looks back from the end: what each end sends after each packet. */
 static void look_back(struct play *play)
 {
     const struct conversation *c = play->c;
     struct later later[ENDS] = { nothing, nothing };
 
-    for (int i = c->count; i >= 0; i--) {
-        const struct packet *p = i < c->count ? c->packet[i] : NULL;
+    for (int i = c->count - 1; i >= 0; i--) {
+        const struct packet *p = c->packet[i];
 
-        if (p != NULL && is_bare_syn(p)) {
-            later[CLIENT] = nothing;
-            later[SERVER] = nothing;
-        } else if (p != NULL && p->icmp == NULL)
-            add_to_later(later, p, i);
         play->later[CLIENT][i] = later[CLIENT];
         play->later[SERVER][i] = later[SERVER];
+        if (is_bare_syn(p)) {
+            later[CLIENT] = nothing;
+            later[SERVER] = nothing;
+        } else if (p->icmp == NULL && !p->stray)
+            add_to_later(later, p, i);
     }
 }
 
@@ -181,13 +182,13 @@ static void prepare(struct play *play)
     for (int e = 0; e < ENDS; e++) {
         play->last_ack[e] = -1;
         play->syn_ack[e] = -1;
-        play->later[e] = checked(malloc(((size_t)c->count + 1) * sizeof *play->later[e]));
+        play->later[e] = checked(malloc((size_t)c->count * sizeof *play->later[e]));
     }
     for (int i = 0; i < c->count; i++) {
         if (is_reset(c->packet[i]))
-            note_reset(play, i);
+            look_at_reset(play, i);
         else if (c->packet[i]->icmp == NULL)
-            note_packet(play, i);
+            look_at_packet(play, i);
     }
     look_back(play);
     outcome->reset = outcome->met = outcome->answer = -1;
@@ -235,18 +236,14 @@ static void send_rest(struct play *play, int i)
     const struct packet *p = play->c->packet[i];
     struct end *me = &play->outcome.end[p->sender];
     struct end *peer = &play->outcome.end[!p->sender];
-    const bool peer_is_there = play->later[!p->sender][0].next >= 0;
-    const bool answer_is_missing = play->syn_ack[!p->sender] == -1 && peer_is_there;
     const bool has_data = p->size > 0 || p->flags & FIN;
 
-    if (me->state == SYN_SENT && peer->state == SILENT && answer_is_missing)
-        peer->state = ESTABLISHED;
     if (me->state == SILENT && play->last_ack[!p->sender] >= 0)
         me->state = ESTABLISHED;
     if (me->state == UNKNOWN && p->size > 0 && peer->state == UNKNOWN)
         peer->state = ESTABLISHED;
     if (me->state == SYN_SENT || has_data || play->ack_missed)
-        step(me, SENDS_DATA);
+        step(me, SHOWS_OPEN);
     if (p->flags & FIN)
         step(me, SENDS_FIN);
 }
@@ -263,11 +260,12 @@ static void hear_in_syn_sent(struct play *play, int i)
 {
     struct packet *p = play->c->packet[i];
     struct end *me = &play->outcome.end[!p->sender];
-    const bool heard = i > play->last_syn && !play->syn_missed && !play->outcome.answers_syn_ack;
-    const bool goes_on = play->last_ack[!p->sender] >= 0 && i > play->last_syn;
+    const bool goes_on = play->last_ack[!p->sender] >= 0;
+    const bool nothing_against = !play->syn_missed && !play->outcome.answers_syn_ack;
+    const bool heard = i > play->last_syn && (goes_on || nothing_against);
 
     if (p->flags & SYN) {
-        if (p->flags & ACK && acknowledges_syn(me, p) && (heard || goes_on))
+        if (p->flags & ACK && acknowledges_syn(me, p) && heard)
             step(me, HEARS_ACK_OF_SYN);
     } else if (!acknowledges_syn(me, p))
         play->outcome.end[p->sender].has_older = true;
@@ -281,14 +279,14 @@ static void hear_in_syn_sent(struct play *play, int i)
 static bool never_came(const struct play *play, int i)
 {
     const struct packet *p = play->c->packet[i];
-    const int64_t seen = play->outcome.end[!p->sender].fin_end;
+    const int64_t fin_end = play->outcome.end[!p->sender].fin_end;
 
     for (int j = i + 1; j < play->c->count; j++) {
-        const struct packet *later = play->c->packet[j];
+        const struct packet *fin = play->c->packet[j];
 
-        if (later->sender != p->sender && later->flags & FIN && later->end == seen)
-            return later->again && later->time - p->time > play->c->round_trip;
-        if (later->sender == p->sender && !is_reset(later))
+        if (fin->sender != p->sender && fin->flags & FIN && fin->end == fin_end)
+            return fin->again && fin->time - p->time > play->c->on_the_way;
+        if (fin->sender == p->sender && !is_reset(fin))
             return false;
     }
     return false;
@@ -320,12 +318,9 @@ static void hear(struct play *play, int i)
     }
     if (is_bare_syn(p))
         return;
-    if (me->state == UNKNOWN && p->flags & SYN)
+    if (p->flags & SYN) /* a SYN, ACK */
         step(me, HEARS_ACK_OF_SYN);
-    if (me->state == SYN_RECEIVED && p->flags & SYN)
-        step(me, HEARS_ACK_OF_SYN);
-    if (me->state == SYN_RECEIVED && !play->ack_missed &&
-        (p->heard_ack > me->iss || me->iss == ABSENT))
+    else if (me->state == SYN_RECEIVED && !play->ack_missed && p->heard_ack > me->iss)
         step(me, HEARS_ACK_OF_SYN);
     hear_ack_of_fin(play, i);
 }
@@ -345,7 +340,7 @@ static bool meets_nobody(const struct play *play, int i)
 
     if (answer == NULL || !is_reset(answer) || answer->flags & ACK || answer->sender == fin->sender)
         return false;
-    return answer->seq == fin->ack && answer->time - fin->time < play->c->round_trip;
+    return answer->seq == fin->ack && answer->time - fin->time < play->c->on_the_way;
 }
 
 /* The FINs that are heard when packet I is sent. */
@@ -435,7 +430,7 @@ static void take_acks_for_granted(struct outcome *outcome)
             step(&outcome->end[e], HEARS_ACK_OF_FIN);
 }
 
-struct outcome play(struct conversation *c)
+struct outcome find_outcome(struct conversation *c)
 {
     struct play play = { .c = c };
     struct outcome *outcome = &play.outcome;
@@ -448,6 +443,7 @@ struct outcome play(struct conversation *c)
         struct packet *p = c->packet[i];
 
         p->note = "";
+        p->lost = p->unreached;
         p->shown[CLIENT] = p->shown[SERVER] = NOT_SHOWN;
         if (is_bare_syn(p) && outcome->end[CLIENT].fin_acked && outcome->end[SERVER].fin_acked)
             comes_again = true;
@@ -470,6 +466,7 @@ struct outcome play(struct conversation *c)
     if (c->filtered)
         take_acks_for_granted(outcome);
     outcome->over = is_over(outcome);
+    find_evidence(c);
     free(play.later[CLIENT]);
     free(play.later[SERVER]);
     return *outcome;

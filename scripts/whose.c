@@ -11,15 +11,14 @@
 #include "ladder.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     WINDOW = 1 << 20,     /* numbers so near are of one connection: few windows are larger */
     OLDER = 8,            /* so many older conversations of the same ends may get late packets */
     COPIED = 10000,       /* microseconds between two views of one packet, at most; ... */
     LOOK_BACK = 32,       /* ... and so many packets may stand between them */
-    FORWARDED = 500000,   /* microseconds: NAT passes a SYN on sooner; it comes again after 1 s */
-    SWAPPED = 1000        /* microseconds: as near as this, lo may record two packets in the wrong
-                           * order (each CPU has a queue of its own) */
+    FORWARDED = 500000    /* microseconds: NAT passes a SYN on sooner; it comes again after 1 s */
 };
 
 #define ROUND (INT64_C(1) << 32) /* sequence numbers go round */
@@ -120,7 +119,7 @@ static int64_t distance(int64_t number, int64_t near)
 }
 
 /* NUMBER as it goes on from NEAR. */
-static int64_t whole(int64_t number, int64_t near)
+static int64_t unwrapped(int64_t number, int64_t near)
 {
     if (number == ABSENT || near == ABSENT)
         return number;
@@ -287,7 +286,7 @@ static bool is_view(const struct thread *t, const struct packet *p, const struct
 {
     if (p->id > 0 && q->id > 0 && t->ids_change[p->sender])
         return p->id == q->id;
-    if (p->view != NULL && q->view != NULL)
+    if (p->view != NULL && q->view != NULL && strcmp(p->view, "any") != 0)
         return p->view != q->view;
     if (p->id > 0 && q->id > 0 && p->id != q->id)
         return false;
@@ -323,14 +322,14 @@ static void unwrap(const struct thread *t, struct packet *p)
 {
     const int64_t length = p->end == ABSENT ? 0 : (uint32_t)(p->end - p->seq);
 
-    p->seq = whole(p->seq, t->near[p->sender]);
+    p->seq = unwrapped(p->seq, t->near[p->sender]);
     p->end = p->seq == ABSENT ? ABSENT : p->seq + length;
-    p->ack = whole(p->ack, t->near[!p->sender]);
-    p->sack = whole(p->sack, t->near[!p->sender]);
+    p->ack = unwrapped(p->ack, t->near[!p->sender]);
+    p->sack = unwrapped(p->sack, t->near[!p->sender]);
 }
 
 /* Remembers the numbers of P, no RST. */
-static void remember(struct thread *t, const struct packet *p)
+static void take_numbers(struct thread *t, const struct packet *p)
 {
     const int me = p->sender;
 
@@ -364,13 +363,13 @@ static int64_t distance_between(const struct packet *p, const struct packet *q)
 static void leap(struct thread *t, struct packet *p)
 {
     for (int e = 0; e < ENDS; e++) {
-        const int64_t number = whole(number_of(p, e), t->near[e]);
+        const int64_t number = unwrapped(number_of(p, e), t->near[e]);
 
         if (number != ABSENT)
             t->near[e] = number < t->near[e] - WINDOW ? number + ROUND : number;
     }
     unwrap(t, p);
-    remember(t, p);
+    take_numbers(t, p);
 }
 
 /* P is far from all others of T: is it an old or forged packet, or are packets missing in between?
@@ -402,7 +401,7 @@ static void take(struct thread *t, struct packet *p)
         p->stray = is_stray(t, p);
     unwrap(t, p);
     if (!(p->flags & RST) && p->icmp == NULL && !p->stray)
-        remember(t, p);
+        take_numbers(t, p);
     t->c.count++;
     if (p->icmp == NULL && !is_bare_syn(p))
         t->only_syns = false;

@@ -15,7 +15,6 @@ delete $ENV{SUDO_UID};
 my $capture = 'scripts/capture.sh';
 my $tcpdump = which('tcpdump');
 my $tail = which('gnutail') // which('tail');
-my $short_sleep = 'exec ' . which('sleep') . ' 0.003';    # limits are counted in looks
 
 # What hides tcpdump: the recorder's pid goes to the file "pid", its arguments to "arguments".
 my $note_recorder = <<"END";
@@ -41,6 +40,11 @@ sub many_conversations ($count) {
 sub instead_of ($name, $script) {
     rename $name, "$name.real" or die "$name: $!";
     save($name, "#!/bin/sh\n$script\n");
+}
+
+# In the copy waits have a limit of 1 s, whatever they say.
+sub short_waits () {
+    save($capture, slurp($capture) =~ s/\bawait \d+/await 1/gr);
 }
 
 sub listener ($port) {
@@ -137,8 +141,6 @@ subtest "tcpdump's options are for what is printed, not for what is recorded" =>
 
 subtest 'a reader that does not read, or has read enough, takes nothing from the recording' => sub {
     place();
-    local $ENV{PATH} = hiding(
-        sleep => '[ ! -e hurry ] || set -- 0.01; exec ' . which('sleep') . ' "$@"');
     pipe my $from, my $full or die "pipe: $!";    # nobody reads from it
     fcntl $full, F_SETFD, 0;
     my $to_pipe = "exec setsid $capture -w many.pcap sample2 >&\"\$0\"";
@@ -148,7 +150,6 @@ subtest 'a reader that does not read, or has read enough, takes nothing from the
     many_conversations(100);    # 800 lines are more than fits into the pipes
     eventually(sub { 100 == (() = recorded('many.pcap') =~ /<R\./g) });
     stop($server);
-    save('hurry', '');    # the seconds for a reader that is slow pass sooner
     is(result(ctrl_c($process)), kept(800, 100, 'many.pcap'), 'one that does not read');
     $process = by_hand('sample2', '--', '-c', 1);
     for my $n (1, 2) {
@@ -165,9 +166,13 @@ subtest 'the programs are on one CPU, where lo cannot swap packets' => sub {
         instead_of("sample2/$role", "grep Cpus_allowed_list /proc/self/status >&2
             exec \"\$0.real\"");
     }
-    my (undef, undef, $err) = run($capture, '--run', 'sample2');
-    my ($first, $second) = $err =~ /Cpus_allowed_list:\s+(\d+)$/mg;
-    is($first // 'server', $second // 'client', 'both are on the same one');
+    my ($last) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:.*?(\d+)$/m;
+    for my $allowed ([], ['taskset', '-c', $last]) {
+        my (undef, undef, $err) = run(@$allowed, $capture, '--run', 'sample2');
+        my ($server, $client) = $err =~ /Cpus_allowed_list:\s+(\d+)$/mg;
+        $server = $last if @$allowed;
+        is($client // 'none', $server // 'one', "both are on the same one: @$allowed");
+    }
 };
 
 subtest "GNU's tail is taken where it is called gnutail" => sub {
@@ -234,7 +239,7 @@ subtest 'what it refuses is said in one line, and nothing is recorded' => sub {
         [2, qr/-w: no FILE $usage/, '-w'],
         [2, qr/-w: no FILE $usage/, '-w', '--run', 'sample1'],
         [2, qr/-w sample1\.pcap: $printing/, 'sample1', '--', '-w', 'sample1.pcap'],
-        [2, qr/-nnwx\.pcap: $printing/, 'sample1', '--', '-nnwx.pcap'],
+        [2, qr/-nnwX: $printing/, 'sample1', '--', '-nnwX'],
         [2, qr/-v -r fifo: $printing/, 'sample1', '--', '-v', '-r', 'fifo'],
         [2, qr/--number: $printing/, 'sample1', '--', '--number'],
         [2, qr/-c -v: $printing/, 'sample1', '--', '-c', '-v'],
@@ -300,6 +305,32 @@ subtest 'packets that tcpdump sees late are waited for' => sub {
         'all eleven');
 };
 
+subtest 'packets that are on their way when Ctrl-C comes are waited for' => sub {
+    place();
+    my $sleep = which('sleep');
+    local $ENV{PATH} = hiding(
+        tcpdump => $note_recorder,
+        sleep   => "[ \$1 != 0.2 ] || kill -CONT \$(cat pid)\nexec $sleep \$1",
+    );
+    my $process = by_hand('sample2');
+    isnt(getpgrp(slurp('pid')), $process->{pid}, 'Ctrl-C does not reach the recorder');
+    kill 'STOP', slurp('pid');
+    converse(2);
+    is(result(ctrl_c($process)), kept(8, 1, 'captures/sample2.pcap'), 'all eight are read');
+};
+
+subtest 'packets of others, from before the recorder has its filter, do not count' => sub {
+    place();
+    my $others = start($^X, '-MIO::Socket::INET', '-e',
+        'my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:9", Proto => "udp");
+        send $socket, "x", 0 while 1');
+    my $process = by_hand('sample2');
+    stop($others);
+    converse(2);
+    shows($process, qr/\A(?:.*\n){8}\z/);
+    is(result(ctrl_c($process)), kept(8, 1, 'captures/sample2.pcap'), 'the recording is complete');
+};
+
 subtest 'packets that tcpdump has not read when it ends are told, though all else is whole' => sub {
     place();
     local $ENV{PATH} = hiding(tcpdump => $note_recorder);
@@ -319,6 +350,7 @@ subtest 'packets that tcpdump has not read when it ends are told, though all els
 subtest 'a full disk is named' => sub {
     place();
     need('prlimit');
+    short_waits();
     local $SIG{XFSZ} = 'IGNORE';    # so that write() fails, as on a full disk
     my $process = start('prlimit', '--fsize=300', $capture, '--run', 'sample2');
     like(result($process), qr/^1 .*: not a complete .*: \d packets are missing \(df shows whether/,
@@ -369,7 +401,8 @@ subtest 'a tcpdump that cannot begin is told in its words' => sub {
 
 subtest 'a tcpdump that does not end is not waited for' => sub {
     place();
-    local $ENV{PATH} = hiding(tcpdump => $note_recorder, sleep => $short_sleep);
+    short_waits();
+    local $ENV{PATH} = hiding(tcpdump => $note_recorder);
     my $process = by_hand('sample1');
     kill 'STOP', slurp('pid');
     like(result(ctrl_c($process)), qr/^1 .*: not a .*: tcpdump has failed, status 137: /, 'killed');
@@ -393,7 +426,7 @@ subtest 'a client or server that failed: its words or its status, and what is re
 
 subtest 'as many conversations as clients make a complete recording, not fewer or more' => sub {
     place(1, 2);
-    local $ENV{PATH} = hiding(sleep => $short_sleep);
+    short_waits();
     instead_of('sample2/client', 'exit 0');
     like(result(start($capture, '--run', 'all')),
         qr/^1 .*: not a .*: conversations should be 2 \(11 packets, 1 conversation, /, 'fewer');
@@ -405,7 +438,7 @@ subtest 'as many conversations as clients make a complete recording, not fewer o
 
 subtest 'a program that does not go on is waited for, and not for ever' => sub {
     place(1, 2);
-    local $ENV{PATH} = hiding(sleep => $short_sleep);
+    short_waits();
     instead_of('sample1/server', 'exec perl -e "sleep 600"');
     instead_of('sample2/client', 'exec perl -e "sleep 600"');
     is(result(start($capture, '--run', 'sample1')), '1 capture.sh: not a complete recording: '

@@ -16,8 +16,8 @@ run('taskset', '-p', '-c', (pinned())[2], $$);
 
 # How many lines of ROLE's source differ in samples FROM and TO, their numbers apart.
 sub differing_lines ($role, $from, $to) {
-    my $renumber = "s/sample$to/sample$from/g; s/808$to/808$from/g";
-    my @diff = `sed '$renumber' sample$to/$role.c | diff sample$from/$role.c -`;
+    my $renumber = "s/sample$from/sample$to/g; s/808$from/808$to/g";
+    my @diff = `sed '$renumber' sample$from/$role.c | diff - sample$to/$role.c`;
     return scalar grep { /^[<>]/ } @diff;
 }
 
