@@ -57,8 +57,8 @@ static void *room_for_more(void *memory, size_t count, size_t *room, size_t size
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
-/* Takes the number before the character STOP at *WORDS. Returns whether there is one, up to MOST. */
-static bool take_number(char **words, char stop, double most, double *number)
+/* Takes the number before STOP at *WORDS. Returns whether there is one, of MOST at most. */
+static bool take_number(const char **words, char stop, double most, double *number)
 {
     char *end;
 
@@ -72,7 +72,7 @@ static bool take_number(char **words, char stop, double most, double *number)
 }
 
 /* Takes "06:24:11.396630 " at *WORDS. */
-static bool take_time(char **words, int64_t *time)
+static bool take_time(const char **words, int64_t *time)
 {
     double hours, minutes, seconds;
 
@@ -84,7 +84,7 @@ static bool take_time(char **words, int64_t *time)
 }
 
 /* Takes WORD and the blank after it at *WORDS. Returns whether it stands there. */
-static bool take_word(char **words, const char *word)
+static bool take_word(const char **words, const char *word)
 {
     size_t length = strlen(word);
 
@@ -95,18 +95,20 @@ static bool take_word(char **words, const char *word)
 }
 
 /* Takes "127.0.0.1:80" or "[::1]:80" at *WORDS, and returns it as tcpdump writes it. */
-static char *take_end(char **words)
+static char *take_end(const char **words)
 {
     size_t length = strcspn(*words, " ");
     char *end = checked(malloc(length + 1));
+    char *colon;
     size_t n = 0;
 
     for (size_t i = 0; i < length; i++)
         if ((*words)[i] != '[' && (*words)[i] != ']')
             end[n++] = (*words)[i];
     end[n] = '\0';
-    if (strrchr(end, ':') != NULL)
-        *strrchr(end, ':') = '.';
+    colon = strrchr(end, ':');
+    if (colon != NULL)
+        *colon = '.';
     *words += length;
     *words += **words == ' ';
     return end;
@@ -122,18 +124,12 @@ static void begin_session(struct logbook *book, struct session session)
 /* The beginning of WORDS, if they are long without what is behind a comma or in brackets. */
 static char *shortened(const char *words)
 {
-    size_t length = strcspn(words, "\r\n");
-    size_t room;
-    char *text;
+    size_t length = strlen(words);
 
     for (size_t i = 0; length > LONGEST && i < length; i++)
         if (strncmp(words + i, " (", 2) == 0 || strncmp(words + i, ", ", 2) == 0)
             length = i;
-    room = length < LONGEST ? length : LONGEST;
-    text = checked(malloc(room + 1));
-    memcpy(text, words, room);
-    text[room] = '\0';
-    return text;
+    return checked(strndup(words, length < LONGEST ? length : LONGEST));
 }
 
 static void add_line(struct logbook *book, int64_t time, const char *words, size_t session)
@@ -151,10 +147,10 @@ struct reader {
     size_t session[ENDS]; /* of the server's and the client's lines: its number + 1; 0: none */
 };
 
-static void read_line(struct reader *reader, char *words)
+static void read_line(struct reader *reader, const char *words)
 {
     struct session session = { .log = reader->log };
-    char *call;
+    const char *call;
 
     if (!take_time(&words, &session.time))
         return;
@@ -162,7 +158,6 @@ static void read_line(struct reader *reader, char *words)
         session.role = SERVER;
     else if (!take_word(&words, "client"))
         return;
-    words[strcspn(words, "\r\n")] = '\0';
     call = words;
     if (session.role == SERVER && take_word(&words, "listen")) {
         reader->listener = take_end(&words);
@@ -195,8 +190,10 @@ static void read_log(struct logbook *book, struct log *log)
 
     if (in == NULL)
         return;
-    while (getline(&words, &room, in) != -1)
+    while (getline(&words, &room, in) != -1) {
+        words[strcspn(words, "\r\n")] = '\0';
         read_line(&reader, words);
+    }
     free(words);
     fclose(in);
 }
@@ -212,50 +209,57 @@ static int compare_times(int64_t a, int64_t b)
     return (a > b) - (a < b);
 }
 
-/* In the order of their ends, and then of the phases of their begins. */
-static int compare_begins(const void *a, const void *b)
-{
-    const struct conversation *one = *(const struct conversation *const *)a;
-    const struct conversation *other = *(const struct conversation *const *)b;
-    int order = strcmp(one->end[CLIENT], other->end[CLIENT]);
+/* The begin of a conversation, or of a session: what they are found by. */
+struct begin {
+    const char *client;
+    const char *server;
+    int64_t phase;
+    const struct conversation *c;
+};
 
-    if (order == 0)
-        order = strcmp(one->end[SERVER], other->end[SERVER]);
-    return order != 0 ? order : compare_times(phase(one->begin), phase(other->begin));
-}
-
-struct index { /* of the conversations, in that order */
-    const struct conversation **all;
+struct index { /* the begins of all conversations, in the order of compare_begins() */
+    struct begin *begin;
     size_t count;
 };
+
+static int compare_begins(const void *a, const void *b)
+{
+    const struct begin *one = a;
+    const struct begin *other = b;
+    int order = strcmp(one->client, other->client);
+
+    if (order == 0)
+        order = strcmp(one->server, other->server);
+    return order != 0 ? order : compare_times(one->phase, other->phase);
+}
 
 static struct index make_index(const struct conversation *first)
 {
     struct index index = { NULL, 0 };
     size_t room = 0;
 
-    for (; first != NULL; first = first->next) {
-        index.all = room_for_more(index.all, index.count, &room, sizeof(first));
-        index.all[index.count++] = first;
+    for (const struct conversation *c = first; c != NULL; c = c->next) {
+        index.begin = room_for_more(index.begin, index.count, &room, sizeof *index.begin);
+        index.begin[index.count++] =
+            (struct begin){ c->end[CLIENT], c->end[SERVER], phase(c->begin), c };
     }
     if (index.count > 0)
-        qsort(index.all, index.count, sizeof *index.all, compare_begins);
+        qsort(index.begin, index.count, sizeof *index.begin, compare_begins);
     return index;
 }
 
-/* The first in INDEX of these ends that does not begin before PHASE, or what comes after them. */
-static size_t lower_bound(const struct index *index, const struct session *s, int64_t begin)
+/* The number of the first in INDEX of the ends of S whose phase is not before LEAST; if there is
+ * none, of what comes after them. */
+static size_t lower_bound(const struct index *index, const struct session *s, int64_t least)
 {
-    const struct conversation sought = { .end = { s->end[CLIENT], s->end[SERVER] },
-                                         .begin = begin };
-    const struct conversation *const key = &sought;
+    const struct begin sought = { s->end[CLIENT], s->end[SERVER], least, NULL };
     size_t low = 0;
     size_t high = index->count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (compare_begins(&index->all[middle], &key) < 0)
+        if (compare_begins(&index->begin[middle], &sought) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -263,16 +267,10 @@ static size_t lower_bound(const struct index *index, const struct session *s, in
     return low;
 }
 
-/* How long after the begin of C, or before it (less than 0), does S begin? Half a quarter at most. */
-static int64_t lateness(const struct session *s, const struct conversation *c)
-{
-    return phase(s->time - c->begin + QUARTER / 2) - QUARTER / 2;
-}
-
 /* S belongs to C, if that is nearer than what it has; but it cannot begin a second before C. */
 static void prefer(struct session *s, const struct conversation *c)
 {
-    int64_t late = lateness(s, c);
+    int64_t late = phase(s->time - c->begin + QUARTER / 2) - QUARTER / 2;
 
     if (late > -SECOND && (s->its == NULL || llabs(late) < llabs(s->late))) {
         s->its = c;
@@ -284,47 +282,40 @@ static void find_conversation(const struct index *index, struct session *s)
 {
     size_t begin = lower_bound(index, s, 0);
     size_t next = lower_bound(index, s, phase(s->time));
-    size_t end = lower_bound(index, s, QUARTER - 1);
+    size_t end = lower_bound(index, s, QUARTER);
 
-    while (end < index->count && strcmp(index->all[end]->end[CLIENT], s->end[CLIENT]) == 0 &&
-           strcmp(index->all[end]->end[SERVER], s->end[SERVER]) == 0)
-        end++;
     if (begin == end)
         return;
-    prefer(s, index->all[next > begin ? next - 1 : end - 1]); /* phases go round */
-    prefer(s, index->all[next < end ? next : begin]);
+    prefer(s, index->begin[next > begin ? next - 1 : end - 1].c); /* phases go round */
+    prefer(s, index->begin[next < end ? next : begin].c);
+    s->log->used |= s->its != NULL;
 }
 
-/* A conversation has one session of either program: the nearest. */
-static int compare_sessions(const void *a, const void *b)
-{
-    const struct session *one = *(const struct session *const *)a;
-    const struct session *other = *(const struct session *const *)b;
-
-    if (one->its != other->its)
-        return compare_times(one->its == NULL ? 0 : one->its->number,
-                             other->its == NULL ? 0 : other->its->number);
-    if (one->role != other->role)
-        return one->role - other->role;
-    return compare_times(llabs(one->late), llabs(other->late));
-}
-
+/* Finds the conversation of each session. A conversation has one session of either program: the
+ * nearest. */
 static void find_conversations_of(struct logbook *book, const struct conversation *first)
 {
     struct index index = make_index(first);
-    struct session **sorted = checked(malloc(book->session_count * sizeof(*sorted)));
+    size_t *nearest = checked(calloc(ENDS * (index.count + 1), sizeof *nearest)); /* + 1; 0: none */
 
     for (size_t i = 0; i < book->session_count; i++) {
-        sorted[i] = &book->sessions[i];
-        find_conversation(&index, sorted[i]);
-        sorted[i]->log->used |= sorted[i]->its != NULL;
+        struct session *s = &book->sessions[i];
+        size_t *its;
+
+        find_conversation(&index, s);
+        if (s->its == NULL)
+            continue;
+        its = &nearest[ENDS * (size_t)s->its->number - ENDS + (size_t)s->role];
+        if (*its > 0 && llabs(book->sessions[*its - 1].late) <= llabs(s->late)) {
+            s->its = NULL;
+        } else {
+            if (*its > 0)
+                book->sessions[*its - 1].its = NULL;
+            *its = i + 1;
+        }
     }
-    qsort(sorted, book->session_count, sizeof *sorted, compare_sessions);
-    for (size_t i = book->session_count - 1; i > 0; i--)
-        if (sorted[i]->its == sorted[i - 1]->its && sorted[i]->role == sorted[i - 1]->role)
-            sorted[i]->its = NULL;
-    free(sorted);
-    free(index.all);
+    free(nearest);
+    free(index.begin);
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */

@@ -17,7 +17,8 @@
 #include <time.h>
 
 #define SECOND INT64_C(1000000)
-#define DAY (24 * 60 * 60)
+#define DAY INT64_C(86400)
+#define ALL_BUT_PSH (~(unsigned)PSH)
 
 enum {
     TIME = 10,     /* columns of the time */
@@ -180,9 +181,9 @@ static bool is_gap(const struct view *v, int64_t time)
 
 static void print_gap(struct view *v, int64_t time)
 {
-    char words[32];
-
     if (is_gap(v, time)) {
+        char words[32];
+
         snprintf(words, sizeof words, "%.1f s", (double)(time - v->latest) / (double)SECOND);
         print_row(v, dots(v), "", words, "");
     }
@@ -240,7 +241,7 @@ static int digit(char c)
 /* Puts the data of P, as text, into BYTES. Returns whether all of it is known and printable. */
 static bool is_text(char bytes[static SHORT + 1], const struct packet *p)
 {
-    for (uint32_t i = 0; i < p->size; i++) {
+    for (size_t i = 0; i < p->size; i++) {
         int byte = 16 * digit(p->data[2 * i]) + digit(p->data[2 * i + 1]);
 
         if (byte < ' ' || byte > '~')
@@ -299,7 +300,7 @@ static void say_packet(struct text *words, const struct packet *p)
             add(words, p->icmp);
             break;
         }
-        add_flags(words, shorter >= NO_PSH && p->flags != PSH ? p->flags & ~PSH : p->flags);
+        add_flags(words, shorter < NO_PSH || p->flags == PSH ? p->flags : p->flags & ALL_BUT_PSH);
         if (p->size > 0 && is_short && shorter < ONLY_SIZE)
             add_data(words, p);
         else if (p->size > 0 && shorter < NO_SIZE)

@@ -20,7 +20,7 @@ set -eu
 usage='usage: scripts/ladder.sh [--no-time] [--verdict] FILE... [-- FILTER]'
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 PATH=$PATH:/usr/sbin
-small=1048576 # bytes: of larger recordings data is not shown, for tcpdump -x takes six times as long
+small=1048576 # bytes. Data of larger recordings is not shown: tcpdump -x would take too long
 options='' # for the program
 verdicts=''
 filter=''
