@@ -85,7 +85,7 @@ struct packet {
 struct reading {
     struct packet *packets;
     size_t count;
-    enum { SINCE_1970, TIME_OF_DAY, NO_TIMES } clock;
+    enum clock { SINCE_1970, TIME_OF_DAY, NO_TIMES } clock;
     char *complaint; /* why it is not whole, and the way out in brackets; NULL if it is */
 };
 
