@@ -101,12 +101,13 @@ subtest 'each signal ends a recording by hand, and it is whole' => sub {
 subtest 'no signal for its process group reaches the check' => sub {
     older_recording();
     rename 'scripts/ladder.sh', 'scripts/ladder.real' or die;
-    my $hears = '$SIG{INT} = sub { open my $file, ">", "heard" }; sleep 1';
+    my $hears = '$SIG{INT} = sub { open my $file, ">", "heard" };
+        open my $file, ">", "checks";
+        sleep 1';
     save('scripts/ladder.sh',
-        "#!/bin/sh\n: >checks\nperl -e '$hears'\nexec scripts/ladder.real \"\$@\"\n");
+        "#!/bin/sh\nperl -e '$hears'\nexec scripts/ladder.real \"\$@\"\n");
     my $process = ctrl_c(has_recorded());
     eventually(sub { -e 'checks' });
-    sleep 0.3;    # for perl to begin
     ctrl_c($process);
     is(wrong_end($process, $wire{2}, 1), '', 'it ends well');
     ok(!-e 'heard', 'the ladder has heard nothing');
