@@ -86,7 +86,8 @@ for my $n (1, 2) {
         is(mode("captures/sample$n.pcap"), 600, 'it is for nobody else to read');
         for my $role (qw(server client)) {
             my $log = "captures/sample$n.$role.log";
-            like(slurp($log), qr/^[\d:.]+ $role .*\n(?:.*\n)*.* $role close\n\z/, "the lines of the $role");
+            like(slurp($log), qr/^[\d:.]+ $role .*\n(?:.*\n)*.* $role close\n\z/,
+                "the lines of the $role");
             is(mode($log), 600, '... are for nobody else to read');
         }
         is(left_behind(), '', 'nothing is left behind');
@@ -240,7 +241,8 @@ subtest 'a FILE that is being recorded is refused, and goes on' => sub {
 subtest 'a name without .pcap is as good' => sub {
     place();
     for my $n (1, 2) {
-        is(result(start($capture, '--run', '-w', 'rec', 'sample1')), kept(11, 1, 'rec'), "recording $n");
+        is(result(start($capture, '--run', '-w', 'rec', 'sample1')), kept(11, 1, 'rec'),
+            "recording $n");
     }
     is(recorded('rec', 'rec.1'), "$wire{1} | $wire{1}", 'each is kept');
 };

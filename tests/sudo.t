@@ -35,7 +35,8 @@ subtest 'only tcpdump is started with sudo, and it becomes the user' => sub {
     my ($status, undef, $err) = run($capture, '--run', 'sample1');
     is("$status $err", '0 capture.sh: sudo is used for tcpdump alone: it may ask for your password'
         . "\n" . kept(11, 1, 'captures/sample1.pcap') =~ s/^0 //r, 'it says so, and records');
-    like(slurp('asked'), qr/\A-n tcpdump -i lo -L\ntcpdump -Z \Q$user\E -i lo .*\n\z/, 'and no more');
+    like(slurp('asked'), qr/\A-n tcpdump -i lo -L\ntcpdump -Z \Q$user\E -i lo .*\n\z/,
+        'and no more');
     is(left_behind(), '', 'nothing is left behind');
 };
 
