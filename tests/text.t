@@ -78,7 +78,8 @@ subtest 'the rows stand at the same seconds, whatever times tcpdump prints' => s
 
 subtest 'text without its first lines has a verdict without its beginning' => sub {
     my $text = printed($sample2, '-nn') =~ s/\A(?:.*\n){4}//r;
-    is(verdicts_of_text($text), "server reset it, beginning missing: RST. TIME-WAIT: nobody.\n",
+    is(verdicts_of_text($text),
+        "server reset it, beginning missing: RST. TIME-WAIT: nobody. (client guessed)\n",
         'the handshake is cut off');
 };
 
