@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DATA 16    /* bytes that are kept: longer data is not shown */
-#define HEADERS 40 /* bytes: those of a packet have no less */
+#define DATA 16u    /* bytes that are kept: longer data is not shown */
+#define HEADERS 40u /* bytes: those of a packet have no less */
 
 /* Takes "0x0010:  7f00 0001 ...  ASCII"; its digits if they are WANTED. False if S is none. */
 bool take_bytes(struct dump *dump, const char *s, bool wanted)
@@ -47,8 +47,9 @@ static unsigned number_at(const struct dump *dump, size_t at, size_t n)
 static size_t ip_digits(const struct dump *dump, size_t at)
 {
     size_t bytes = 0;
+    size_t least = at + (size_t)2 * HEADERS;
 
-    if (at + 2 * HEADERS > dump->count || at + 2 * HEADERS > DUMP_DIGITS)
+    if (least > dump->count || least > DUMP_DIGITS)
         return 0;
     if (dump->digit[at] == '4' && dump->digit[at + 1] >= '5')
         bytes = number_at(dump, at + 4, 4);
@@ -63,15 +64,17 @@ void end_bytes(struct dump *dump, struct packet *p)
 {
     size_t at = 0;
     size_t ip = 0;
-    size_t data;
-    size_t n = 2 * (p->size < DATA ? p->size : DATA);
+    size_t data_digits = (size_t)2 * p->size;
+    size_t n = data_digits;
 
+    if (n > (size_t)2 * DATA)
+        n = (size_t)2 * DATA;
     while (at < DUMP_DIGITS && ip == 0) { /* words of a link may stand before it */
         ip = ip_digits(dump, at);
         at += ip == 0 ? 4 : 0;
     }
-    if (n > 0 && ip >= 2 * (size_t)p->size && !p->icmp) {
-        data = at + ip - 2 * (size_t)p->size;
+    if (p->size > 0 && ip >= data_digits && !p->icmp) {
+        size_t data = at + ip - data_digits;
         if (data + n <= DUMP_DIGITS)
             p->data = keep(dump->digit + data, n);
     }

@@ -183,7 +183,8 @@ fi
 
 # ---- room for the recording, before there is one -------------------------------------------------
 make() { # NAME: a new file
-    complaint=$(ignore_signals && exec 2>&1 && set -C && : >"$1") || die "$1: cannot be made (${complaint##*: })"
+    complaint=$(ignore_signals && exec 2>&1 && set -C && : >"$1") ||
+        die "$1: cannot be made (${complaint##*: })"
 }
 
 log_of() { # ROLE: the name of the file for what this program of $sample prints

@@ -84,34 +84,34 @@ static bool read_date(const char *s, int64_t *days)
     return true;
 }
 
-static void take_time(struct times *clock, int64_t time)
+static void take_time(struct times *times, int64_t time)
 {
-    if (clock->count == 0)
-        clock->first = time;
-    clock->count++;
-    clock->equal += time == clock->time;
-    clock->earlier += time < clock->time;
-    clock->sum += time;
-    clock->time = time;
+    if (times->count == 0)
+        times->first = time;
+    times->count++;
+    times->equal += time == times->time;
+    times->earlier += time < times->time;
+    times->sum += time;
+    times->time = time;
 }
 
 /* DAYS: since 1970, or ABSENT */
-static void take_time_of_day(struct times *clock, int64_t time, int64_t days)
+static void take_time_of_day(struct times *times, int64_t time, int64_t days)
 {
     if (days != ABSENT) {
         time += days * DAY;
     } else {
-        if (time + clock->midnights < clock->time - DAY / 2)
-            clock->midnights += DAY;
-        time += clock->midnights;
+        if (time + times->midnights < times->time - DAY / 2)
+            times->midnights += DAY;
+        time += times->midnights;
     }
-    take_time(clock, time);
-    clock->kind = TIME_OF_DAY;
+    take_time(times, time);
+    times->clock = TIME_OF_DAY;
 }
 
 /* Reads the time of the line at S, the last one before its addresses. Returns what is behind it; S,
  * and TIMED is false, if the line has none: then it has that of the line before. */
-const char *read_time(struct times *clock, const char *s, bool *timed)
+const char *read_time(struct times *times, const char *s, bool *timed)
 {
     const char *start = s;
     const char *end;
@@ -140,17 +140,17 @@ const char *read_time(struct times *clock, const char *s, bool *timed)
     }
     *timed = found != ABSENT;
     if (*timed && found_of_day) {
-        take_time_of_day(clock, found, days);
+        take_time_of_day(times, found, days);
     } else if (*timed) {
-        take_time(clock, found);
-        clock->kind = SINCE_1970;
+        take_time(times, found);
+        times->clock = SINCE_1970;
     }
     return start;
 }
 
 /* Are the times differences, as -ttt prints them? They begin with 0 and go back. */
-bool are_differences(const struct times *clock)
+bool are_differences(const struct times *times)
 {
-    return clock->first == 0 && (clock->earlier * SELDOM > clock->count
-        || (clock->earlier + clock->equal) * 2 > clock->count);
+    return times->first == 0 && (times->earlier * SELDOM > times->count
+        || (times->earlier + times->equal) * 2 > times->count);
 }

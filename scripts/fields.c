@@ -133,13 +133,13 @@ static void set_end(struct packet *p)
 /* The fields of tcpdump 4 behind "Flags [". */
 static bool read_new_fields(const char *s, struct packet *p, int64_t *stamp)
 {
-    const char *field;
     const char *close;
 
     s = read_flags(s, &p->flags);
     if (*s != ']')
         return false;
     for (s++; *s == ','; ) {
+        const char *field;
         s = skip_spaces(s + 1);
         if ((field = behind(s, "seq")) != NULL) {
             s = read_sequence(skip_spaces(field), p);

@@ -117,11 +117,11 @@ static bool complain(const struct options *options, const char *complaint)
 
 int main(int argc, char *argv[])
 {
-    struct options options = { 0 };
+    static struct options options; /* static: what these point to lasts to the end */
+    static struct reading reading;
+    static struct conversation *first;
+    static struct calls calls;
     struct drawing drawing = { .out = stdout };
-    struct reading reading;
-    struct conversation *first;
-    struct calls calls;
     bool all_whole;
 
     take_options(&options, argc, argv);

@@ -179,7 +179,7 @@ struct outcome {
 struct later {
     int next;       /* its next packet that is no RST, */
     int last;       /* its last, */
-    int until;      /* its last before the next RST to it */
+    int until;      /* its last before the next RST to it; -1 also if that comes first */
     int next_reset; /* its next RST */
     int64_t ack;    /* the highest that it acknowledges; ABSENT */
     int64_t end;    /* the highest that it sends; ABSENT */

@@ -53,9 +53,7 @@ static void enlarge(struct pairs *all)
     struct pairs old = *all;
 
     all->places = old.places ? 2 * old.places : 256;
-    all->table = resize(NULL, all->places, sizeof *all->table);
-    for (size_t i = 0; i < all->places; i++)
-        all->table[i] = (struct pair){ 0 };
+    all->table = zeroed(all->places, sizeof *all->table);
     for (size_t i = 0; i < old.places; i++)
         if (old.table[i].end[0])
             *place_of(all, old.table[i].end[0], old.table[i].end[1]) = old.table[i];
@@ -88,7 +86,9 @@ static int64_t distance(int64_t a, int64_t b)
 
 static int64_t plus(int64_t number, int64_t base)
 {
-    return number == ABSENT ? ABSENT : (uint32_t)(number + base);
+    if (number == ABSENT || base == ABSENT)
+        return number;
+    return (uint32_t)(number + base);
 }
 
 /* tcpdump prints P, of the end E, as it is, and the packets after it relative to it. */
@@ -181,18 +181,16 @@ static void place_reset(const struct pair *pair, int e, struct packet *p)
 static void shift(struct pair *pair, int e, struct packet *p, bool relative)
 {
     bool first = p->flags & SYN || !pair->known;
-    int64_t base;
 
     if (first)
         take_base(pair, e, p);
     if (relative && !first) {
-        base = pair->base[e] == ABSENT ? 0 : pair->base[e];
-        p->seq = plus(p->seq, base);
-        p->end = plus(p->end, base);
-        p->ack = plus(p->ack, pair->base[!e] == ABSENT ? 0 : pair->base[!e]);
+        p->seq = plus(p->seq, pair->base[e]);
+        p->end = plus(p->end, pair->base[e]);
+        p->ack = plus(p->ack, pair->base[!e]);
     }
     if (relative)
-        p->sack = plus(p->sack, pair->base[!e] == ABSENT ? 0 : pair->base[!e]);
+        p->sack = plus(p->sack, pair->base[!e]);
     pair->acked[e] = p->ack;
 }
 

@@ -61,15 +61,15 @@ struct head {
 /* "FROM > TO: REST" in a line */
 struct ends {
     const char *from;
-    const char *from_end;
+    size_t from_n;
     const char *to;
-    const char *to_end;
+    size_t to_n;
     const char *rest;
 };
 
 struct reader {
     struct lines lines;
-    struct times clock;
+    struct times times;
     struct head head;
     struct dump dump;
     struct found found;
@@ -79,8 +79,8 @@ struct reader {
     size_t untimed;       /* packets before the first time */
     const char *any;      /* view of a packet whose interface is not printed, else NULL */
     bool tabbed;          /* a tab stands before all lines */
-    bool behind_packet;   /* the line before has ended a packet, */
-    bool behind_tcp;      /* one of TCP */
+    bool behind_packet;   /* the line before has ended a packet */
+    struct packet *tcp;   /* that one, if it is TCP, else NULL */
 };
 
 /* ---- addresses ------------------------------------------------------------------------------- */
@@ -151,27 +151,36 @@ static bool find_ends(const char *s, bool words, struct ends *ends)
     const char *arrow = s;
 
     while ((arrow = strstr(arrow, " > ")) != NULL) {
-        ends->from = begin_of_name(s, arrow, words);
-        ends->from_end = arrow;
-        ends->to = arrow + 3;
-        ends->to_end = end_of_name(arrow + 3);
-        arrow += 3;
-        if (ends->to_end && ends->from < ends->from_end) {
-            ends->rest = skip_blanks(ends->to_end + 1);
+        const char *from = begin_of_name(s, arrow, words);
+        const char *to = arrow + 3;
+        const char *colon = end_of_name(to);
+        if (colon && from < arrow) {
+            *ends = (struct ends){ from, (size_t)(arrow - from), to, (size_t)(colon - to),
+                skip_blanks(colon + 1) };
             return true;
         }
+        arrow = to;
     }
     return false;
 }
 
-/* The end that is written from S to STOP: ADDRESS.PORT, or a port if the address stood before it:
- * OUTER to OUTER_STOP. NULL if it is none. */
-static const char *read_end(const char *s, const char *stop, const char *outer,
-    const char *outer_stop)
+/* ADDRESS.PORT, where the address stood before: behind IPv6 extension headers. */
+static const char *join_end(const char *address, size_t address_n, const char *port, size_t port_n)
 {
     char both[2 * LONGEST_END];
-    size_t n = (size_t)(stop - s);
-    size_t outer_n;
+
+    if (address_n > LONGEST_END || port_n > LONGEST_END - 1)
+        return NULL;
+    memcpy(both, address, address_n);
+    both[address_n] = '.';
+    memcpy(both + address_n + 1, port, port_n);
+    return intern(both, address_n + 1 + port_n);
+}
+
+/* The end of N bytes at S: ADDRESS.PORT, or PORT with the address that stood before it, OUTER, or
+ * NULL. Returns NULL if it is none. */
+static const char *read_end(const char *s, size_t n, const char *outer, size_t outer_n)
+{
     size_t dots = 0;
     bool number = true;
 
@@ -181,15 +190,8 @@ static const char *read_end(const char *s, const char *stop, const char *outer,
         dots += s[i] == '.';
         number = number && (s[i] == '.' || is_digit(s[i]));
     }
-    if (dots == 0 && outer && !memchr(s, ':', n)) { /* behind IPv6 extension headers */
-        outer_n = (size_t)(outer_stop - outer);
-        if (outer_n >= LONGEST_END)
-            return NULL;
-        memcpy(both, outer, outer_n);
-        both[outer_n] = '.';
-        memcpy(both + outer_n + 1, s, n);
-        return intern(both, outer_n + 1 + n);
-    }
+    if (dots == 0 && outer && !memchr(s, ':', n))
+        return join_end(outer, outer_n, s, n);
     if (dots == 0 || s[0] == '.' || s[n - 1] == '.' || (number && dots != 4))
         return NULL;
     return intern(s, n);
@@ -216,15 +218,14 @@ static bool take_packet(struct reader *r, const struct ends *ends, const struct 
     int64_t stamp = ABSENT;
     bool error_cut = r->head.icmp && behind(ends->rest, "[|tcp]");
 
-    *p = (struct packet){ .time = r->clock.time, .view = r->head.view ? r->head.view : r->any,
+    *p = (struct packet){ .time = r->times.time, .view = r->head.view ? r->head.view : r->any,
         .icmp = r->head.icmp, .seq = ABSENT, .end = ABSENT, .ack = ABSENT, .sack = ABSENT,
         .window = -1, .id = r->head.id, .ttl = r->head.ttl, .note = "" };
     if (!error_cut && !read_fields(ends->rest, p, &stamp))
         return false;
-    p->from = read_end(ends->from, ends->from_end, outer ? outer->from : NULL,
-        outer ? outer->from_end : NULL);
-    p->to = read_end(ends->to, ends->to_end, outer ? outer->to : NULL,
-        outer ? outer->to_end : NULL);
+    p->from = read_end(ends->from, ends->from_n, outer ? outer->from : NULL,
+        outer ? outer->from_n : 0);
+    p->to = read_end(ends->to, ends->to_n, outer ? outer->to : NULL, outer ? outer->to_n : 0);
     if (!p->from || !p->to)
         return false;
     if (p->icmp) { /* they are those of the packet that it quotes */
@@ -232,10 +233,10 @@ static bool take_packet(struct reader *r, const struct ends *ends, const struct 
         p->ttl = -1;
     }
     if (!r->found.ours)
-        r->raw[r->out.count] = (struct raw){ r->clock.sum, stamp };
-    r->untimed += r->clock.count == 0;
+        r->raw[r->out.count] = (struct raw){ r->times.sum, stamp };
+    r->untimed += r->times.count == 0;
     r->out.count++;
-    r->behind_tcp = true;
+    r->tcp = p;
     return true;
 }
 
@@ -407,14 +408,13 @@ static bool is_message(struct reader *r, const char *s)
 /* Does the line belong to the bytes of the packet before it? TAB: it begins with one. */
 static bool is_payload(struct reader *r, const char *line, bool tab)
 {
-    struct packet *latest = r->out.count ? &r->out.packets[r->out.count - 1] : NULL;
     const char *next = r->lines.next ? skip_quotes(r->lines.next) : "";
 
-    if (take_bytes(&r->dump, skip_blanks(line), r->behind_tcp))
+    if (take_bytes(&r->dump, skip_blanks(line), r->tcp))
         return true;
-    if (r->dump.count > 0)
-        end_bytes(&r->dump, latest);
-    if (take_ascii(&r->dump, line, next, r->behind_packet, r->behind_tcp ? latest->size : 0))
+    if (r->tcp && r->dump.count > 0)
+        end_bytes(&r->dump, r->tcp);
+    if (take_ascii(&r->dump, line, next, r->behind_packet, r->tcp ? r->tcp->size : 0))
         return true;
     return tab && r->head.inside == NOTHING && !r->head.open;
 }
@@ -430,16 +430,16 @@ static void take_line(struct reader *r)
     r->found.lines++;
     if (r->found.packets == 0 && !r->found.ours)
         recognize(&r->found, s);
-    if (*line == '\t' && r->found.packets == 0 && r->clock.count == 0)
+    if (*line == '\t' && r->found.packets == 0 && r->times.count == 0)
         r->tabbed = true;
     tab = line[*line == '\t' && r->tabbed] == '\t';
     if (is_payload(r, line, tab))
         return;
     r->behind_packet = false;
-    r->behind_tcp = false;
+    r->tcp = NULL;
     if (is_message(r, s))
         return;
-    s = read_time(&r->clock, s, &timed);
+    s = read_time(&r->times, s, &timed);
     if (!read_packet(r, s, timed, tab, indented) && (timed || !r->dump.ascii))
         note_unread(&r->found, s);
 }
@@ -447,17 +447,17 @@ static void take_line(struct reader *r)
 struct reading read_packets(FILE *in, bool ours, bool filtered)
 {
     struct reader r = { .found = { .ours = ours, .filtered = filtered },
-        .clock = { .kind = NO_TIMES } };
+        .times = { .clock = NO_TIMES } };
 
     open_lines(&r.lines, in, !ours);
     while (next_line(&r.lines))
         take_line(&r);
-    if (r.dump.count > 0)
-        end_bytes(&r.dump, &r.out.packets[r.out.count - 1]);
-    r.out.clock = r.clock.kind;
+    if (r.tcp && r.dump.count > 0)
+        end_bytes(&r.dump, r.tcp);
+    r.out.clock = r.times.clock;
     if (!ours) {
         make_absolute(&r.out);
-        make_times(&r.out, r.raw, r.untimed, are_differences(&r.clock));
+        make_times(&r.out, r.raw, r.untimed, are_differences(&r.times));
     }
     free(r.raw);
     r.out.complaint = complaint(&r.found, r.out.count);

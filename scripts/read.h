@@ -24,7 +24,7 @@ const char *skip_quotes(const char *s);
 
 /* ---- clock.c: the times of lines ------------------------------------------------------------- */
 struct times {
-    int kind;           /* of struct reading */
+    enum clock clock;
     int64_t time;       /* of the latest line that has one */
     int64_t first;
     int64_t midnights;
@@ -34,8 +34,8 @@ struct times {
     size_t earlier;     /* or go back */
 };
 
-const char *read_time(struct times *clock, const char *s, bool *timed);
-bool are_differences(const struct times *clock);
+const char *read_time(struct times *times, const char *s, bool *timed);
+bool are_differences(const struct times *times);
 
 /* ---- fields.c: what stands behind the addresses ---------------------------------------------- */
 bool read_fields(const char *s, struct packet *p, int64_t *stamp);
@@ -87,6 +87,7 @@ void make_absolute(struct reading *reading);
 void make_times(struct reading *reading, const struct raw *raw, size_t untimed, bool differences);
 
 /* ---- words.c: memory that lasts until the program ends --------------------------------------- */
+void *zeroed(size_t count, size_t size);
 void *resize(void *old, size_t count, size_t size);
 char *keep(const char *s, size_t n);
 const char *intern(const char *s, size_t n);

@@ -207,6 +207,7 @@ static enum fate fate_of(const struct play *play, int i)
 {
     const struct later *later = later_of_receiver(play, i);
     const enum state state = receiver_of(play, i)->state;
+    const int last = later->until == -1 ? later->next : later->until;
 
     if (state == SILENT)
         return goes_on_in_older(play, i) ? IGNORED : BELIEVED;
@@ -220,7 +221,7 @@ static enum fate fate_of(const struct play *play, int i)
         return IGNORED;
     if (waits_for_answer(play, i))
         return LOST;
-    return is_on_the_way(play, later->until, i) ? CROSSED : LOST;
+    return is_on_the_way(play, last, i) ? CROSSED : LOST;
 }
 
 /* ---- what it does ---------------------------------------------------------------------------- */

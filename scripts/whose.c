@@ -238,7 +238,7 @@ static struct thread *nearest(struct thread *newest, const struct packet *p)
 /* A SYN opens nothing if its sender goes on with the older conversation (RFC 5961: a blind SYN). */
 static void take_back(struct thread *syns, struct thread *older, struct slot *slot)
 {
-    if (slot->thread != syns || !syns->only_syns || older != syns->older)
+    if (slot->thread != syns || older != syns->older || older->only_syns)
         return;
     syns->merged = older;
     slot->thread = older;
@@ -508,13 +508,6 @@ static void find_view(struct table *table, struct thread *t)
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-static struct thread *merged_into(struct thread *t)
-{
-    while (t != NULL && t->merged != NULL)
-        t = t->merged;
-    return t;
-}
-
 /* Gives each conversation its packets; those of a conversation that was taken back go to the one
  * that it was merged into. Returns the first conversation. */
 static struct conversation *collect(struct reading *reading, struct thread **owner)
@@ -528,7 +521,9 @@ static struct conversation *collect(struct reading *reading, struct thread **own
 
         if (t == NULL || t->merged == NULL)
             continue;
-        owner[i] = merged_into(t);
+        owner[i] = t->merged;
+        if (--t->c.count == 0)
+            free(t);
         owner[i]->c.count++;
         reading->packets[i].stray = true;
         reading->packets[i].sender = (uint8_t)sender_in(owner[i], &reading->packets[i]);

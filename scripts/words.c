@@ -3,7 +3,7 @@
  * In: bytes of somebody's text. Out: printable ASCII; equal words are the same pointer. So nothing
  * that text brings steers a terminal, and ends are compared without a look at their letters.
  */
-#include "ladder.h"
+#include "read.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,16 +14,25 @@ static const char **table; /* of words: the first free place at or behind hash(w
 static size_t places;      /* in the table: a power of 2, more than words */
 static size_t words;
 
-/* As realloc(), but for COUNT things of SIZE bytes. Ends the program if there is no memory. */
-void *resize(void *old, size_t count, size_t size)
+static void *check_memory(void *memory)
 {
-    void *new = count <= SIZE_MAX / size ? realloc(old, count * size) : NULL;
-
-    if (!new) {
+    if (!memory) {
         fputs("ladder.sh: out of memory (choose fewer packets: -- FILTER)\n", stderr);
         exit(1);
     }
-    return new;
+    return memory;
+}
+
+/* As calloc(), and ends the program if there is no memory. */
+void *zeroed(size_t count, size_t size)
+{
+    return check_memory(calloc(count, size));
+}
+
+/* As realloc(), but for COUNT things of SIZE bytes, and ends the program if there is no memory. */
+void *resize(void *old, size_t count, size_t size)
+{
+    return check_memory(count <= SIZE_MAX / size ? realloc(old, count * size) : NULL);
 }
 
 /* Keeps the N bytes at S as a string of its own: what is not printable becomes a dot. */
@@ -35,7 +44,7 @@ char *keep(const char *s, size_t n)
 
     if (n >= left) {
         left = n >= BLOCK ? n + 1 : BLOCK;
-        block = resize(NULL, left, 1);
+        block = zeroed(left, 1);
     }
     kept = block;
     for (size_t i = 0; i < n; i++)
@@ -71,10 +80,8 @@ static void enlarge_table(void)
     const char **old = table;
     size_t old_places = places;
 
-    places = old ? 2 * old_places : 1024;
-    table = resize(NULL, places, sizeof *table);
-    for (size_t i = 0; i < places; i++)
-        table[i] = NULL;
+    places = old_places > 0 ? 2 * old_places : 1024;
+    table = zeroed(places, sizeof *table);
     for (size_t i = 0; i < old_places; i++)
         if (old[i])
             *place_of(old[i], strlen(old[i])) = old[i];

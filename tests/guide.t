@@ -151,6 +151,16 @@ subtest "The guide's filter for RST chooses those of IPv4 and of IPv6" => sub {
     }
 };
 
+# What verdict.c adds to a verdict, without what it fills in.
+my @words;
+for my $call (slurp('scripts/verdict.c') =~ /\badd\((.*?)\);/gs) {
+    push @words, map { s/^\W+|\W+$//gr } map { split /%[ds]/ } $call =~ /"(.*?)"/g;
+}
+my @rows = $pages[0]{text} =~ /^\| .*/mg;
+my @missing = grep { my $word = $_; !grep { /\Q$word\E/ } @rows } @words;
+is(join("\n", @missing), '', "The guide's tables have the words of every verdict");
+cmp_ok(@words, '>', 40, 'which are found');
+
 for my $command (<DATA>) {
     chomp $command;
     like($pages[0]{text}, qr/^ *\Q$command\E$/m, "The guide has '$command'");

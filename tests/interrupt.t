@@ -101,12 +101,13 @@ subtest 'each signal ends a recording by hand, and it is whole' => sub {
 subtest 'no signal for its process group reaches the check' => sub {
     older_recording();
     rename 'scripts/ladder.sh', 'scripts/ladder.real' or die;
-    my $hears = '$SIG{INT} = sub { open my $file, ">", "heard" }; sleep 1';
+    my $hears = '$SIG{INT} = sub { open my $file, ">", "heard" };
+        open my $file, ">", "checks";
+        sleep 1';
     save('scripts/ladder.sh',
-        "#!/bin/sh\n: >checks\nperl -e '$hears'\nexec scripts/ladder.real \"\$@\"\n");
+        "#!/bin/sh\nperl -e '$hears'\nexec scripts/ladder.real \"\$@\"\n");
     my $process = ctrl_c(has_recorded());
     eventually(sub { -e 'checks' });
-    sleep 0.3;    # for perl to begin
     ctrl_c($process);
     is(wrong_end($process, $wire{2}, 1), '', 'it ends well');
     ok(!-e 'heard', 'the ladder has heard nothing');
@@ -115,9 +116,9 @@ subtest 'no signal for its process group reaches the check' => sub {
 
 subtest 'Ctrl-C before it is ready ends it, and it says so' => sub {
     older_recording();
-    local $ENV{PATH} = hiding(tcpdump => 'exec sleep 600');
+    local $ENV{PATH} = hiding(tcpdump => 'case "$*" in *" -w "*) : >begun; exec sleep 600 ;; esac');
     my $process = start('setsid', $capture, '-w', 'x.pcap', 'sample2');
-    eventually(sub { (-s 'x.pcap' // 1) == 0 });
+    eventually(sub { -e 'begun' });
     is(result(ctrl_c($process)), "1 capture.sh: interrupted before it was ready\n", 'in one line');
     is(left_behind() . older_lost(), '', 'nothing is left behind, or lost');
     ok(!-e 'x.pcap', 'the empty recording is removed');
