@@ -71,12 +71,15 @@ static void find_again(struct conversation *c)
             sent[!p->sender].acked = p->ack;
         if (acks_more)
             mine->ack = p->ack;
-        if (!has_bytes(p))
+        if (!has_bytes(p)) { /* Linux sends its probes without a byte */
+            p->keep_alive = p->seq != ABSENT && p->seq == mine->to - 1 && mine->acked == mine->to;
             continue;
+        }
         p->again = has_begun_within(mine, p) && p->end <= mine->to;
         if (p->end > mine->to)
             mine->to = p->end;
-        /* A probe of keep-alive: one byte that was acknowledged, to make the peer answer. */
+        /* A probe of keep-alive (RFC 9293, 3.8.4): a number that was acknowledged, to make the peer
+         * answer. */
         p->keep_alive = p->again && p->size == 1 && p->end <= mine->acked;
         /* BSD and macOS send each ACK in CLOSING with the FIN: that is no FIN again. */
         if (p->flags & FIN && acks_more && p->size == 0)

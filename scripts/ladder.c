@@ -3,7 +3,7 @@
  *
  * usage: ladder [-fnrv] [-l LOG]... FILE [LOG]... <PRINTED
  *   PRINTED  what tcpdump printed, of FILE
- *   -r       "tcpdump -nn -tt -S -v -K" has printed it for us, of a recording
+ *   -r       "tcpdump -nn -tt -S -vv -K" has printed it for us, of a recording
  *   -f       of that, there was a filter
  *   -n       without times and calls
  *   -v       only verdicts

@@ -106,7 +106,7 @@ struct reading {
 };
 
 /* Reads IN to its end: what tcpdump printed, with whatever options, other text around it. OURS:
- * it is what "tcpdump -nn -tt -S -v -K", perhaps with -x, prints of a recording, with its stderr;
+ * it is what "tcpdump -nn -tt -S -vv -K", perhaps with -x, prints of a recording, with its stderr;
  * then all numbers are absolute. FILTERED: there was a filter (for the complaint). Everything in
  * it lasts until the program ends. */
 struct reading read_packets(FILE *in, bool ours, bool filtered);

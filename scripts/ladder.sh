@@ -95,7 +95,7 @@ make_copy() {
 decode() { # PACKETS
     hex=''
     [ "$(wc -c <"$1")" -gt "$small" ] || hex=-x
-    tcpdump -nn -tt -S -v -K $hex -r - ${filter:+-- "$filter"} <"$1" 2>&1
+    tcpdump -nn -tt -S -vv -K $hex -r - ${filter:+-- "$filter"} <"$1" 2>&1
 }
 
 # Draws what is in PACKETS, which is FILE or a copy of it, with its calls.

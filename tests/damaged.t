@@ -80,7 +80,7 @@ my @recordings = map { slurp($_) } glob('tests/reference/*.pcap'), glob('tests/l
 try('recordings', sub {
     my $file = save("$dir/damaged", damaged($recordings[rand @recordings]));
     my $hex = rand() < 0.5 ? '-x' : '';
-    system("timeout 5 tcpdump -nn -tt -S -v -K $hex -r $file >$dir/text 2>&1");
+    system("timeout 5 tcpdump -nn -tt -S -vv -K $hex -r $file >$dir/text 2>&1");
     return ('-r', "$dir/text");
 });
 

@@ -16,7 +16,7 @@ my $seed = srand($ENV{SEED} // time);
 
 # What tcpdump prints for the ladder of RECORDING.
 sub printed ($recording, @options) {
-    return scalar `tcpdump -nn -tt -S -v -K @options -r $recording 2>&1`;
+    return scalar `tcpdump -nn -tt -S -vv -K @options -r $recording 2>&1`;
 }
 
 # What the ladder makes of the TEXT that tcpdump printed; OPTIONS: -r if it did so for the ladder.
