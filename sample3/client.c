@@ -1,9 +1,8 @@
 /* sample3/client.c - as sample2, but asleep when the RST comes: RST at 0 s, first read at 3 s.
- * Run ./sample3/server, then ./sample3/client in a second terminal; see server.c. */
+ * Run ./sample3/server, then ./sample3/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,121 +12,72 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NOT_CDEF "recv, not \"CDEF\" (is that ./sample3/server?)"
-#define NOT_RESET "recv, not ECONNRESET (the RST was lost, or that is not ./sample3/server)"
-
-static int check(int result, const char *call); /* ends the program if a call has failed */
-static void fail(const char *call, const char *reason); /* ends the program */
-static ssize_t receive(int connection, char *data, size_t size);
+static void check(ssize_t result, const char *call); /* ends the program if CALL failed */
 static void say(const char *step);
 
-/* The conversation with the server, and how it ends. */
-static void converse(int connection)
+int main(void)
 {
-    char data[4];
-
-    say("send 4 bytes \"ABCD\"");
-    if (send(connection, "ABCD", 4, MSG_NOSIGNAL) == -1)
-        fail("send (is that this sample's server?)", strerror(errno));
-    sleep(3); /* the RST comes meanwhile; Linux keeps "CDEF", which RFC 9293 3.10.7.4 would flush */
-    ssize_t n = receive(connection, data, 4);
-    if (n == -1)
-        fail(NOT_CDEF, strerror(errno));
-    if (n == 0)
-        fail(NOT_CDEF, "end of file");
-    if (memcmp(data, "CDEF", 4) != 0)
-        fail(NOT_CDEF, "other bytes");
-    say("recv 4 bytes \"CDEF\"");
-    n = receive(connection, data, 1);
-    if (n == 1)
-        fail(NOT_RESET, "one more byte");
-    if (n == 0)
-        fail(NOT_RESET, "end of file");
-    if (errno != ECONNRESET)
-        fail(NOT_RESET, strerror(errno));
-    say("recv ECONNRESET (Connection reset by peer)");
-    say("close");
-    check(close(connection), "close"); /* sends nothing: the connection is gone */
-}
-
-int main(int argc, char **argv)
-{
-    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8083),
-                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    const struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(8083),
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     const struct timeval limit = { .tv_sec = 5 };
     struct sockaddr_in self;
     socklen_t length = sizeof self;
     char line[64];
+    char data[4];
+    const int connection = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (argc > 1) {
-        fprintf(stderr, "%s: unexpected argument (usage: ./sample3/client)\n", argv[1]);
-        return 2;
-    }
-    /* If descriptor 1 is closed, socket() returns 1, and our lines would go to the server. */
-    check(fcntl(STDOUT_FILENO, F_GETFD), "stdout (it takes a line for every step)");
-    const int connection = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+    check(connection, "socket");
     check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
-    check(setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit), "SO_SNDTIMEO");
-    if (connect(connection, (const struct sockaddr *)&address, sizeof address) == -1) {
-        if (errno == EINPROGRESS)
-            errno = ETIMEDOUT; /* for 5 s nothing has answered the SYN (SO_SNDTIMEO) */
-        fail("connect 127.0.0.1:8083 (start ./sample3/server first)", strerror(errno));
-    }
+    /* Sends SYN. Every ACK is sent by the kernels, not by a call. */
+    check(connect(connection, (const struct sockaddr *)&server, sizeof server),
+          "connect 127.0.0.1:8083 (start ./sample3/server first)");
     check(getsockname(connection, (struct sockaddr *)&self, &length), "getsockname");
     snprintf(line, sizeof line, "connect 127.0.0.1:8083 from 127.0.0.1:%d", ntohs(self.sin_port));
     say(line);
-    converse(connection);
-}
 
-/* Returns what a system call has returned, but ends the program if it failed. */
-static int check(int result, const char *call)
-{
-    if (result < 0)
-        fail(call, strerror(errno));
-    return result;
-}
-
-/* Ends the program: "CALL: REASON". */
-static void fail(const char *call, const char *reason)
-{
-    fprintf(stderr, "%s: %s\n", call, reason);
-    exit(EXIT_FAILURE);
-}
-
-/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 if the peer's FIN comes
- * first, -1 for an error: ETIMEDOUT if nothing has come for 5 s. With SO_RCVTIMEO Ctrl-Z and fg
- * interrupt recv() (EINTR); then it is called again. */
-static ssize_t receive(int connection, char *data, size_t size)
-{
-    size_t have = 0;
-
-    while (have < size) {
-        const ssize_t n = recv(connection, data + have, size - have, 0);
-        if (n > 0) {
-            have += (size_t)n;
-        } else if (n == 0) {
-            return 0;
-        } else if (errno == EAGAIN) {
-            errno = ETIMEDOUT;
-            return -1;
-        } else if (errno != EINTR) {
-            return -1;
-        }
+    say("send 4 bytes \"ABCD\"");
+    check(send(connection, "ABCD", 4, MSG_NOSIGNAL), "send");
+    sleep(3); /* RST comes meanwhile; Linux keeps "CDEF", RFC 9293 3.10.7.4 would flush it */
+    ssize_t n = recv(connection, data, 4, MSG_WAITALL);
+    check(n, "recv, not \"CDEF\" in 5 s (is that ./sample3/server?)");
+    if (n != 4 || memcmp(data, "CDEF", 4) != 0) {
+        fprintf(stderr, "recv %zd of 4 bytes, not \"CDEF\" (is that ./sample3/server?)\n", n);
+        return EXIT_FAILURE;
     }
-    return (ssize_t)have;
+    say("recv 4 bytes \"CDEF\"");
+    n = recv(connection, data, 1, 0); /* 0 would mean FIN; RST means ECONNRESET */
+    if (n != -1) {
+        fprintf(stderr, "recv returned %zd, not ECONNRESET\n", n);
+        return EXIT_FAILURE;
+    }
+    if (errno != ECONNRESET) {
+        perror("recv, not ECONNRESET in 5 s (was the RST lost?)");
+        return EXIT_FAILURE;
+    }
+    say("recv ECONNRESET (Connection reset by peer)");
+    say("close");
+    check(close(connection), "close"); /* sends nothing after RST */
+    return EXIT_SUCCESS;
 }
 
-/* Prints a step at once: before send() and close(), after any other call, so that these lines and
- * the packets sort by time. scripts/ read the lines of listen, accept and connect. */
+static void check(ssize_t result, const char *call)
+{
+    if (result < 0) {
+        perror(call);
+        exit(EXIT_FAILURE);
+    }
+}
+
+/* Prints a step and its time: before send() and close(), after any other call. */
 static void say(const char *step)
 {
     struct timespec now;
-    struct tm local = { 0 };
+    struct tm local;
     char hms[sizeof "HH:MM:SS"];
 
-    check(clock_gettime(CLOCK_REALTIME, &now), "clock_gettime");
+    clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &local);
     strftime(hms, sizeof hms, "%H:%M:%S", &local);
     check(printf("%s.%06ld client %s\n", hms, now.tv_nsec / 1000, step), "stdout");
-    check(fflush(stdout), "stdout (it takes a line for every step)");
+    check(fflush(stdout), "stdout");
 }

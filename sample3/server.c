@@ -1,9 +1,7 @@
 /* sample3/server.c - as sample2, for a client that is asleep when the RST comes.
- * Run ./sample3/server, then ./sample3/client in a second terminal; see client.c. */
+ * Run ./sample3/server, then ./sample3/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -15,140 +13,95 @@
 #include <time.h>
 #include <unistd.h>
 
-static int check(int result, const char *call); /* ends the program if a call has failed */
-static ssize_t receive(int connection, char *data, size_t size);
+static void serve(int connection);
+static void check(ssize_t result, const char *call); /* ends the program if CALL failed */
 static void say(const char *step);
-static void say_unexpected(ssize_t received);
 
-/* The conversation with one client, up to its end. */
-static void converse(int connection)
-{
-    char data[4];
-    ssize_t n = receive(connection, data, 4);
-
-    if (n != 4 || memcmp(data, "ABCD", 4) != 0) {
-        say_unexpected(n);
-        return;
-    }
-    say("recv 4 bytes \"ABCD\"");
-    say("send 4 bytes \"CDEF\"");
-    if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1) {
-        perror("send"); /* the client is gone */
-        return;
-    }
-    /* Wait until the client has acknowledged "CDEF", some 5 s at most: a RST now could come before
-     * that ACK is sent, or cross it. TIOCOUTQ counts the bytes that are not acknowledged. */
-    struct pollfd hangup = { .fd = connection }; /* no events: poll() takes 1 ms, or sees a reset */
-    int unacknowledged = 0;
-    for (int tries = 0; tries < 5000; tries++) {
-        check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
-        if (unacknowledged == 0 || poll(&hangup, 1, 1) != 0)
-            break;
-    }
-    /* This sends nothing, but with {1, 0} close(), in serve(), sends RST, not FIN: no TIME-WAIT. */
-    const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
-    say("setsockopt SO_LINGER {1, 0}");
-    check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
-}
-
-static void serve(int connection)
-{
-    converse(connection);
-    say("close");
-    check(close(connection), "close");
-}
-
-int main(int argc, char **argv)
+int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8083),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 5 };
+    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): one client at a time */
+    const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
     const int on = 1;
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (argc > 1) {
-        fprintf(stderr, "%s: unexpected argument (usage: ./sample3/server)\n", argv[1]);
-        return 2;
-    }
-    /* If descriptor 1 is closed, socket() returns 1, and our lines would go to the client. */
-    check(fcntl(STDOUT_FILENO, F_GETFD), "stdout (it takes a line for every step)");
-    const int listener = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+    check(listener, "socket");
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "SO_REUSEADDR");
     check(bind(listener, (const struct sockaddr *)&address, sizeof address),
-          "bind 127.0.0.1:8083 (if it is in use, ss -tanp shows by what)");
-    /* SO_REUSEADDR lets two servers bind the port, but only the first one listen. */
-    check(listen(listener, SOMAXCONN), "listen (has another server just begun?)");
+          "bind 127.0.0.1:8083 (ss -tanp shows what uses it)");
+    check(listen(listener, SOMAXCONN), "listen"); /* now the kernel answers each SYN */
     say("listen 127.0.0.1:8083");
     for (;;) {
         struct sockaddr_in peer;
         socklen_t length = sizeof peer;
         char line[64];
 
-        const int connection = check(accept(listener, (struct sockaddr *)&peer, &length), "accept");
+        /* Sends nothing: the kernel has answered the SYN. */
+        const int connection = accept(listener, (struct sockaddr *)&peer, &length);
+        check(connection, "accept");
         snprintf(line, sizeof line, "accept %s:%d", inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
         serve(connection);
+        /* Sends nothing, but makes close() send RST, not FIN, and leave no TIME-WAIT. */
+        say("setsockopt SO_LINGER {1, 0}");
+        check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
+        say("close");
+        check(close(connection), "close"); /* sends RST */
     }
 }
 
-/* Returns what a system call has returned, but ends the program if it failed: "CALL: REASON". */
-static int check(int result, const char *call)
+/* Reads "ABCD", answers "CDEF". What a client does instead is printed on stderr. */
+static void serve(int connection)
+{
+    char data[4];
+    ssize_t n = recv(connection, data, 4, MSG_WAITALL);
+
+    if (n == -1) {
+        perror("recv, not \"ABCD\" in 2 s");
+        return;
+    }
+    if (n != 4 || memcmp(data, "ABCD", 4) != 0) {
+        fprintf(stderr, "recv %zd of 4 bytes, not \"ABCD\"\n", n);
+        return;
+    }
+    say("recv 4 bytes \"ABCD\"");
+    say("send 4 bytes \"CDEF\"");
+    if (send(connection, "CDEF", 4, MSG_NOSIGNAL) == -1) {
+        perror("send");
+        return;
+    }
+    /* Wait for the ACK of "CDEF", for about 2 s. Without that, close() might send RST before the
+     * client's kernel has sent this ACK, or while it is on its way: other packets each time. */
+    struct pollfd client = { .fd = connection };
+    for (int tries = 0; tries < 2000; tries++) {
+        int unacknowledged; /* bytes that were sent */
+        check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
+        if (unacknowledged == 0)
+            break;
+        check(poll(&client, 1, 1), "poll"); /* waits 1 ms; not if the client has reset */
+    }
+}
+
+static void check(ssize_t result, const char *call)
 {
     if (result < 0) {
         perror(call);
         exit(EXIT_FAILURE);
     }
-    return result;
 }
 
-/* Receives SIZE bytes, in as many pieces as they come, and returns SIZE; 0 if the peer's FIN comes
- * first, -1 for an error: ETIMEDOUT if nothing has come for 5 s. With SO_RCVTIMEO Ctrl-Z and fg
- * interrupt recv() (EINTR); then it is called again. */
-static ssize_t receive(int connection, char *data, size_t size)
-{
-    size_t have = 0;
-
-    while (have < size) {
-        const ssize_t n = recv(connection, data + have, size - have, 0);
-        if (n > 0) {
-            have += (size_t)n;
-        } else if (n == 0) {
-            return 0;
-        } else if (errno == EAGAIN) {
-            errno = ETIMEDOUT;
-            return -1;
-        } else if (errno != EINTR) {
-            return -1;
-        }
-    }
-    return (ssize_t)have;
-}
-
-/* Prints a step at once: before send() and close(), after any other call, so that these lines and
- * the packets sort by time. scripts/ read the lines of listen, accept and connect. */
+/* Prints a step and its time: before send(), setsockopt() and close(), after any other call. */
 static void say(const char *step)
 {
     struct timespec now;
-    struct tm local = { 0 };
+    struct tm local;
     char hms[sizeof "HH:MM:SS"];
 
-    check(clock_gettime(CLOCK_REALTIME, &now), "clock_gettime");
+    clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &local);
     strftime(hms, sizeof hms, "%H:%M:%S", &local);
     check(printf("%s.%06ld server %s\n", hms, now.tv_nsec / 1000, step), "stdout");
-    check(fflush(stdout), "stdout (it takes a line for every step)");
-}
-
-/* Says what receive() has returned where something else was awaited. */
-static void say_unexpected(ssize_t received)
-{
-    if (received > 0) {
-        say("recv other bytes");
-    } else if (received == 0) {
-        say("recv 0 bytes (end of file)");
-    } else {
-        char line[64];
-        snprintf(line, sizeof line, "recv: %s", strerror(errno));
-        say(line);
-    }
+    check(fflush(stdout), "stdout");
 }

@@ -4,58 +4,48 @@
 # usage: scripts/lab.sh [--lose-rst] COMMAND [ARGUMENT...]
 #   --lose-rst  drop the RST,ACK of the samples' servers, but of sample1's, which sends none, on
 #               its way in (needs nft); tcpdump still sees it
-# COMMAND has this user, directory and terminal, this environment, and a PATH that ends in
-# /usr/sbin. Where users may not have namespaces sudo makes the network; then of the environment
-# the variables that are named below reach COMMAND, and kill may not pass sudo (Ctrl-C does).
+# COMMAND has this user, directory, terminal and environment, and a PATH that ends in /usr/sbin.
+# Where users may not have namespaces sudo makes the network: then COMMAND has the variables that
+# are named below, and kill may not pass sudo (Ctrl-C does).
 # Exit status: COMMAND's; 125 when there was no private network to run it in.
 set -u
 usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
-handed_over='PATH HOME USER LOGNAME SHELL TERM TZ TMPDIR LANG LANGUAGE LC_ALL LC_COLLATE LC_CTYPE
-    LC_MESSAGES LC_MONETARY LC_NUMERIC LC_TIME AWK CC CI MOMENTS SEED ROUNDS PATIENCE ONLY N'
-case :$PATH: in
-*:/usr/sbin:*) ;;
-*) PATH=$PATH:/usr/sbin ;; # an ordinary user's lacks it on Debian, and nft, ip, ss may be there
-esac
-export PATH
+handed_over='PATH HOME USER LOGNAME SHELL TERM TZ TMPDIR LANG LC_ALL CC
+    CI MOMENTS N ONLY PATIENCE ROUNDS SEED' # for the tests
+export PATH="$PATH:/usr/sbin" # a user's lacks it on Debian, and nft, ip, ss may be there
 
-say() { # WORDS...: one line on stderr, whatever they hold
-    printf 'lab.sh: %s\n' "$(printf %s "$*" | tr '[:cntrl:]' ' ')" >&2
-}
-
-fail() { # WORDS...
-    say "$*"
+fail() { # WORDS
+    printf 'lab.sh: %s\n' "$*" >&2
     exit 125
 }
 
-# ---- what is asked -----------------------------------------------------------------------------
+# ---- what is asked -------------------------------------------------------------------------------
 rules=''
 if [ "${1-}" = --lose-rst ]; then
     shift
-    command -v nft >/dev/null || fail 'nft: not found (sudo apt-get install nftables)'
-    ports=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && printf '%s, ' sample[2-9])
-    ports=$(printf %s "$ports" | sed 's/sample/808/g')
+    samples=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && echo sample[2-9])
+    ports=$(echo "$samples" | sed 's/sample/808/g; s/ /, /g')
     # tcpdump's tap comes before this hook: the recording shows the RST that the peer never gets.
     rules="add table inet lab
         add chain inet lab in { type filter hook input priority 0; policy accept; }
         add rule inet lab in tcp sport { $ports } tcp flags == rst|ack counter drop"
 fi
 case ${1-} in
--h | --help)
-    printf '%s\n' "$usage"
-    exit 0
-    ;;
-'') fail "no COMMAND ($usage)" ;;
--*) fail "$1: unknown option ($usage)" ;;
+'' | -*) fail "'${1-}' is no COMMAND ($usage)" ;;
 esac
-command -v unshare >/dev/null || fail 'unshare: not found (sudo apt-get install util-linux)'
+for tool in unshare ip ${rules:+nft}; do
+    command -v "$tool" >/dev/null ||
+        fail "$tool: not found (sudo apt-get install util-linux iproute2 nftables)"
+done
 
 # ---- the private network, with what this user may do ---------------------------------------------
 # Run inside, where it may set up the network: RULES COMMAND...
+# debian_chroot: a shell on Debian shows it before its prompt.
 # shellcheck disable=SC2016 # expanded by the inner shell
-inside='rules=$1
+inside='ip link set lo up || exit 125
+    [ -z "$1" ] || printf "%s\n" "$1" | nft -f - || exit 125
     shift
-    ip link set lo up || exit 125
-    [ -z "$rules" ] || printf "%s\n" "$rules" | nft -f - || exit 125
+    export debian_chroot=lab
     exec "$@"'
 
 if [ "$(id -u)" -eq 0 ]; then
@@ -77,11 +67,8 @@ fi
 command -v sudo >/dev/null ||
     fail "no private network for a user here: $complaint (install sudo, or be root)"
 
-# uutils' env (0.0.30) stays before COMMAND and keeps its signals; GNU's is called gnuenv there.
-env=$(command -v gnuenv || echo env)
-
 # Becomes COMMAND in a network that root has made: this user again, with just what tcpdump and nft
-# need, and with the variables that sudo does not hand over. OPTION is sudo's, or empty.
+# need. OPTION is sudo's, or empty.
 with_sudo() { # OPTION COMMAND...
     option=$1
     shift
@@ -90,13 +77,15 @@ with_sudo() { # OPTION COMMAND...
             set -- "$name=$value" "$@"
         fi
     done
+    env=$(command -v gnuenv || echo env) # where coreutils are uutils, theirs keeps signals
     # shellcheck disable=SC2086 # none, or one word
     exec sudo $option unshare --net sh -c "$inside" sh "$rules" \
         setpriv --reuid "$(id -u)" --regid "$(id -g)" --init-groups \
-        --inh-caps +net_raw,+net_admin --ambient-caps +net_raw,+net_admin -- "$env" -i "$@"
+        --inh-caps +net_raw,+net_admin --ambient-caps +net_raw,+net_admin -- \
+        "$env" "$@"
 }
 if ! (with_sudo -n true) >/dev/null 2>&1 </dev/null; then
-    say "sudo is used, for a user may not have a private network here: $complaint"
+    echo 'lab.sh: sudo makes the private network: it may ask for your password' >&2
     (with_sudo '' true) </dev/null || fail 'no private network here, sudo did not make one either'
 fi
 with_sudo '' "$@"

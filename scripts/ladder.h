@@ -1,5 +1,5 @@
-/* ladder.h - what the rooms of the ladder hand on, one to the next. Data flows one way: a later
- * room changes nothing that an earlier one has written.
+/* ladder.h - what the rooms of the ladder hand on, one to the next. Each fills in a part of its own
+ * (whose.c also makes the numbers of read.c go on after 2^32), and reads those before it.
  *
  *   read.c     lines that tcpdump printed                 -> struct packet
  *              with (read.h): lines.c, clock.c (times), fields.c (what is behind the addresses),
@@ -7,6 +7,7 @@
  *   whose.c    all packets                                -> struct conversation
  *   heard.c    did a packet reach its receiver, and when? -> the part "heard" of struct packet
  *   states.c   RFC 9293: the state of each end            -> the part "states", struct outcome
+ *   resets.c   ... and what becomes of a RST
  *   verdict.c  the outcome                                -> words
  *   calls.c    lines of the samples' programs             -> struct call
  *   draw.c     a conversation, its calls, its verdict     -> the drawing
@@ -15,6 +16,8 @@
 #ifndef LADDER_H
 #define LADDER_H
 
+#define _POSIX_C_SOURCE 200809L /* this header is the first in each file */
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,16 +25,19 @@
 
 /* Sequence numbers, as they are on the wire from read.c, and going on after 2^32 from whose.c, so
  * that they can be compared. Times are in microseconds. */
-#define ABSENT INT64_MIN
+#define ABSENT INT64_MIN /* less than all numbers: "a > b" is false if a is absent */
 #define NEVER INT32_MAX /* index of a packet that never comes */
+#define SWAPPED 1000    /* microseconds: as near as this, lo may record two packets in the wrong
+                         * order, for each CPU has a queue of its own */
 
 enum flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32, ECE = 64, CWR = 128, AE = 256 };
 
 enum { CLIENT, SERVER, ENDS }; /* of a conversation */
 
 enum state {
-    UNKNOWN, /* nothing was recorded from which it follows */
-    SILENT,  /* not one packet came from this end, nor is one known that was not recorded */
+    UNKNOWN,      /* its beginning is not there */
+    NOT_RECORDED, /* its peer has heard it, but none of its packets is there */
+    SILENT,       /* not one packet came from it */
     SYN_SENT,
     SYN_RECEIVED,
     ESTABLISHED,
@@ -42,7 +48,7 @@ enum state {
     LAST_ACK,
     TIME_WAIT,
     CLOSED,
-    NOT_SHOWN /* no state begins beside this packet */
+    NOT_SHOWN     /* no state begins beside this packet */
 };
 
 /* A packet. TCP, or an ICMP error that answers one. */
@@ -66,26 +72,36 @@ struct packet {
     uint16_t flags;
     /* whose.c */
     uint8_t sender;    /* CLIENT or SERVER. Of an ICMP error: the end that it is told to */
+    bool stray;        /* its numbers are far from all others: an old packet, or a forged one */
     /* heard.c */
     bool again;        /* its sender has sent these bytes before */
     bool keep_alive;   /* a probe: the last byte once more, to make the peer answer */
-    bool lost;         /* it never reached its receiver */
+    bool unreached;    /* it has not reached its receiver: an ICMP error says so */
     bool hole;         /* packets before it are missing in the recording */
-    int32_t heard;     /* index of the first packet at which its receiver is seen, or taken, to
-                        * have it and all before it; its own if nothing speaks against; NEVER */
+    int32_t heard;     /* of a FIN: index of the packet at which its receiver has it, and all
+                        * before it; NEVER */
+    int64_t heard_ack; /* what its receiver has learned of ack: not what it sent again later */
+    /* states.c, resets.c */
     int16_t other_ttl; /* of a RST: the ttl of its sender's others if that differs, else -1 */
     int32_t other_id;  /* of a RST: the IP id of its sender's packet before it if this one cannot
                         * follow that, else -1 */
-    /* states.c */
-    uint8_t shown[ENDS];  /* enum state that begins here, or NOT_SHOWN */
-    const char *note;     /* " ignored", " in its name" ..., behind its words; "" if none */
+    uint8_t shown[ENDS]; /* enum state that begins here, or NOT_SHOWN */
+    bool lost;         /* it never reached its receiver */
+    const char *note;  /* " ignored" or " in its name", behind its words; "" if none */
 };
+
+void *checked(void *memory); /* MEMORY, or ends the program if it is NULL */
+bool is_reset(const struct packet *p);
+bool has_bytes(const struct packet *p); /* data, SYN or FIN: it takes room among the numbers */
+bool is_bare_syn(const struct packet *p); /* and no stray one */
+
+enum clock { SINCE_1970, TIME_OF_DAY, NO_TIMES };
 
 /* What read.c has read. */
 struct reading {
     struct packet *packets;
     size_t count;
-    enum clock { SINCE_1970, TIME_OF_DAY, NO_TIMES } clock;
+    enum clock clock;
     char *complaint; /* why it is not whole, and the way out in brackets; NULL if it is */
 };
 
@@ -100,34 +116,103 @@ struct conversation {
     const char *end[ENDS];       /* ADDRESS.PORT */
     struct packet **packet;      /* count of them, in the order in which they were recorded */
     int count;
+    int64_t begin;               /* time of the packet that was recorded first */
     int copies;                  /* packets left out, for they are other views of one */
     bool guessed;                /* who is client: no SYN was recorded */
     int number;                  /* 1, 2, ... */
     const struct conversation *same_as; /* an earlier one, of which this is another view: before and
                                          * behind NAT; NULL if none */
     int translated;              /* then: the end (of this one) whose address is another there */
+    bool has_older;              /* its SYN was answered by an end that has an older connection */
+    /* heard.c */
+    int64_t on_the_way;          /* microseconds: so long may a packet be, and its answer */
+    bool filtered;               /* a filter has left SYN, FIN and RST alone */
 };
 
 /* Sorts packets into conversations. Returns the first. */
 struct conversation *find_conversations(struct reading *reading);
 
-/* Fills in the part "heard" of all packets of C. */
+/* Fills in the part "heard" of all packets of C, and of C. */
 void find_heard(struct conversation *c);
+
+/* ---- states.c, resets.c: what RFC 9293 makes of it ------------------------------------------- */
 
 enum fate { NO_RESET, BELIEVED, CROSSED, LOST, IGNORED, IN_NAME };
 
-/* How a conversation ended. Indexes are of its packets; -1: none. */
-struct outcome {
-    enum state state[ENDS]; /* after the last packet */
-    bool whole;             /* its SYN is there */
-    bool over;              /* both ends are CLOSED or TIME-WAIT */
-    int reset;              /* the RST that decided */
-    enum fate fate;         /* what became of it */
-    /* ... what else verdict.c needs */
+/* An end, as it is known after the packets that were played so far. */
+struct end {
+    enum state state;
+    int64_t iss;        /* the number of its SYN */
+    int64_t snd_nxt;    /* the one after the last that it has sent */
+    int64_t rcv_nxt;    /* the last that it has acknowledged */
+    int64_t sacked;     /* right edge of the latest block that it has acknowledged */
+    int64_t fin_end;    /* the number after its FIN */
+    bool fin_acked;
+    bool has_older;     /* it answers for an older connection */
+    bool ignores;       /* it has ignored a RST in TIME-WAIT, or in that older connection */
+    bool reset_pending; /* a RST is on its way to it */
+    int spoken;         /* its latest packet that is no RST; -1: none */
+    int closes;         /* the packet after which the RST comes that was on its way; -1 */
 };
 
-/* Fills in the part "states" of all packets of C. */
-struct outcome play(struct conversation *c);
+/* How a conversation ended. Indexes are of its packets; -1: none. */
+struct outcome {
+    struct end end[ENDS];
+    bool whole;                 /* its SYN is there */
+    bool itself;                /* one end, connected to itself: no states */
+    bool over;                  /* nothing more can come */
+    bool gave_up;               /* the client took back its SYN, which nobody had answered */
+    bool fins_crossed;          /* neither end had heard the other's FIN when it sent its own */
+    bool answers_syn_ack;       /* the RST came from an end that knew nothing of the SYN */
+    bool forgotten;             /* the RST came from an end that had no connection any more */
+    bool both;                  /* its receiver sent a RST as well */
+    bool wrong_ack;             /* a RST that refused the SYN did not acknowledge it */
+    int reset;                  /* the RST that decided */
+    enum fate fate;             /* what became of it */
+    enum state meant;           /* the state in which its receiver was */
+    int met;                    /* what was still sent, and ... */
+    int answer;                 /* ... the RST that met it */
+    enum fate forged[ENDS];     /* of a RST in this end's name that its TCP has not sent */
+};
+
+/* What an end sends after a packet, up to the next SYN. Indexes; -1: nothing. */
+struct later {
+    int next;       /* its next packet that is no RST, */
+    int last;       /* its last, */
+    int until;      /* its last before the next RST to it; -1 also if that comes first */
+    int next_reset; /* its next RST */
+    int64_t ack;    /* the highest that it acknowledges; ABSENT */
+    int64_t end;    /* the highest that it sends; ABSENT */
+    bool opens;     /* there is a SYN, ACK */
+};
+
+/* A conversation that is being played. */
+struct play {
+    struct conversation *c;
+    struct outcome outcome;
+    struct later *later[ENDS];       /* later[e][i]: what e sends after packet i */
+    int last_ack[ENDS];              /* each end's last packet with ACK that is no RST; -1 */
+    int syn_ack[ENDS];               /* its last SYN, ACK; -1 */
+    int last_syn;                    /* the last bare SYN; -1 */
+    bool syn_missed;                 /* a SYN came again after the SYN, ACK: that was not heard */
+    bool ack_missed;                 /* a SYN, ACK came again after an ACK: that was not heard */
+};
+
+/* Plays C from its first packet to its last: fills in the part "states" of its packets. */
+struct outcome find_outcome(struct conversation *c);
+
+/* Plays packet I, a RST. */
+void play_reset(struct play *play, int i);
+
+/* Fills in what of each RST of C differs from its sender's other packets. */
+void find_evidence(struct conversation *c);
+
+bool is_over(const struct outcome *outcome);
+
+/* Does P acknowledge the SYN of ME, which is in SYN-SENT? 3.10.7.3: ISS < ack <= SND.NXT */
+bool acknowledges_syn(const struct end *me, const struct packet *p);
+
+/* ---- verdict.c, draw.c ----------------------------------------------------------------------- */
 
 /* The verdict: one line without its end, e.g. "server reset it after 8 packets: RST, no FIN.
  * TIME-WAIT: nobody.". Valid until the next call. */
@@ -135,12 +220,43 @@ const char *verdict(const struct conversation *c, const struct outcome *outcome)
 
 const char *state_name(enum state state); /* "SYN-SENT" */
 
-/* What a program of the samples did. */
-struct call {
-    struct call *next;  /* of this connection and role, in their order */
-    int64_t time;       /* on the clock of the conversation */
-    int role;           /* CLIENT or SERVER */
-    const char *text;   /* printable ASCII: send 4 bytes "ABCD" */
+/* A log of the samples' programs. */
+struct log {
+    const char *name;
+    bool used; /* it has calls of a conversation */
 };
+
+/* What a program did. */
+struct call {
+    int64_t time;      /* on the clock of the packets */
+    const char *text;  /* send 4 bytes "ABCD" */
+    size_t order;      /* among those of one time */
+    int conversation;  /* its number */
+    int role;          /* CLIENT or SERVER: which of the programs */
+};
+
+struct calls {
+    struct call *call; /* in the order of the conversations and their time */
+    size_t count;
+};
+
+/* Reads COUNT LOGS, and finds the conversation of each call. Calls of no conversation are left out.
+ * What it returns lasts until the program ends. */
+struct calls find_calls(struct log *logs, size_t count, const struct conversation *first);
+
+/* What of a drawing is the same for all conversations. */
+struct drawing {
+    FILE *out;
+    enum clock clock;
+    bool times; /* draw times, calls and the client's port: what differs from run to run */
+};
+
+/* Draws C with its CALLS, of which there are COUNT. */
+void draw(const struct drawing *drawing, const struct conversation *c, const struct call *calls,
+          size_t count, const char *verdict);
+
+/* Prints "HH:MM:SS.ffffff CLIENT > SERVER: VERDICT" instead; "-" if there is no time of day. */
+void print_verdict(const struct drawing *drawing, const struct conversation *c,
+                   const char *verdict);
 
 #endif

@@ -9,20 +9,16 @@
 #   kept(...)              the status 0 and the line that says what was recorded
 #   recorded(FILE...)      the conversations in FILEs, as in %wire, separated by |
 #   left_behind()          processes in this network that are not the test's, and temporary files
-#   running_here()         those processes alone
 #   hiding(NAME, SCRIPT)   the PATH with a command NAME that does SCRIPT instead of the real one;
 #                          also with several of them
-#   hiding_tee(SCRIPT)     the same for tee, whatever the name of GNU's is
-#   listener(PORT)         a socket that listens
 package Capture;
 use v5.36;
 use Exporter 'import';
+use File::Glob ':bsd_glob';    # a name may hold a space
 use Lab;
 
-our @EXPORT = (
-    qw(place sample3_sleeps by_hand ctrl_c result kept recorded left_behind running_here),
-    qw(hiding hiding_tee listener),
-);
+our @EXPORT =
+    qw(place sample3_sleeps by_hand ctrl_c result kept recorded left_behind hiding);
 
 my $test = $$;
 my $path = $ENV{PATH};
@@ -42,14 +38,9 @@ sub place (@samples) {
 }
 
 sub sample3_sleeps ($seconds) {
-    state $dir = tempdir(CLEANUP => 1);
-    my $client = "$dir/sleeps-$seconds";    # is compiled once
-    if (!-e $client) {
-        my $source = slurp('sample3/client.c') =~ s/\bsleep\(3\)/sleep($seconds)/r;
-        my ($status, undef, $why) = run('cc', '-o', $client, save("$client.c", $source));
-        die "$client.c: $why" if $status ne '0';
-    }
-    system('cp', $client, 'sample3/client') == 0 or die 'cp';
+    my $source = slurp('sample3/client.c') =~ s/\bsleep\(3\)/sleep($seconds)/r;
+    my ($status, undef, $why) = run('cc', '-o', 'sample3/client', save('client.c', $source));
+    die "client.c: $why" if $status ne '0';
 }
 
 sub by_hand (@arguments) {
@@ -70,11 +61,11 @@ sub result ($process) {
     return "$status " . ($lines[-1] // '');
 }
 
-# The line, with the exit status, for PACKETS in CONVERSATIONS in FILE; NEXT is what to do with it.
-sub kept ($packets, $conversations, $file, $next = "scripts/ladder.sh $file") {
+# The line, with the exit status, for PACKETS in CONVERSATIONS in FILE.
+sub kept ($packets, $conversations, $file) {
     $conversations .= $conversations == 1 ? ' conversation' : ' conversations';
     my $summary = "$packets packets, $conversations, 0 dropped, kept as $file";
-    return "0 capture.sh: $summary; next: $next\n";
+    return "0 capture.sh: $summary; next: scripts/ladder.sh $file\n";
 }
 
 sub recorded (@files) {
@@ -94,7 +85,7 @@ sub running_here () {
 }
 
 # What a PROCESS that has ended leaves: '' is as it should be. A closed terminal's may take a while.
-sub left_behind ($seconds = 5) {
+sub left_behind ($seconds = 10) {
     my @left;
     my $look = sub {
         @left = (running_here(), glob "$tmp/tmp.*");    # as mktemp calls them
@@ -110,14 +101,5 @@ sub hiding (%commands) {
         shim($bin, $name, $commands{$name});
     }
     return "$bin:$path";
-}
-
-sub hiding_tee ($script, %others) {
-    return hiding(tee => $script, gnutee => $script, %others);
-}
-
-sub listener ($port) {
-    return IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 9, ReuseAddr => 1)
-        // die "listen: $@";
 }
 1;

@@ -1,12 +1,14 @@
 # Reads a Markdown page and does what it tells its reader, section by section; see guide.t.
 #   parse(FILE)            the page: { file, text, prose, sections }
 #   problems(SECTION)      does its commands where they are to be done; what is not as it is printed
-# A section is what stands under one heading: { file, line, heading, steps }. A step is a block of
-# commands: { line, side_by_side, status, parts }, and a part what is typed in one go, with the
-# output that the page shows of it: { script, shown, line }.
+# A section is what stands under one heading, those of #### in it: { file, line, heading, steps }.
+# A step is a block of commands: { line, side_by_side, status, parts }. A part is what is typed in one
+# go, with the output, or the table of packets, that the page shows of it: { script, shown, rows }.
 package Guide;
 use v5.36;
 use Lab;
+
+my $left_out = '…';    # in an output: the rest of a line; alone in a line: all lines before
 
 # ---- reading -------------------------------------------------------------------------------------
 
@@ -27,9 +29,12 @@ sub parse ($file) {
             $marker = '';
         } elsif ($line =~ /^ *<!-- test: (.+) -->$/) {
             $marker = $1;
+        } elsif ($marker eq 'packets' && $line =~ /^\|/) {
+            add_row($page->{sections}[-1], $line);
         } else {
+            $marker = '' if $marker eq 'packets';
             my $section = { file => $file, line => $n, heading => $line =~ s/\n//r, steps => [] };
-            push @{ $page->{sections} }, $section if $line =~ /^#/;
+            push @{ $page->{sections} }, $section if $line =~ /^#{1,3} /;
             $page->{prose} .= $line;
         }
     }
@@ -37,29 +42,32 @@ sub parse ($file) {
     return $page;
 }
 
-# Commands become a step; anything else is the output of the last step's next part.
+# Commands become a step; anything else is the output of a part of the last step: of the terminal
+# that its marker names, or of the next one.
 sub add_block ($section, $block) {
     my ($marker, $text, $line) = @$block{qw(marker text line)};
-    if ($marker =~ /^output of (.+)/) {
-        add_step($section, "$1\n", $line, '');
-    }
     if ($block->{lang} eq 'sh') {
         add_step($section, $text, $line, $marker);
         return;
     }
     my $step = $section->{steps}[-1] or die "line $line: an output without commands\n";
     my ($part) = grep { !defined $_->{shown} } @{ $step->{parts} };
+    $part = $step->{parts}[$1 - 1] if $marker =~ /^terminal (\d)$/;
     die "line $line: an output without commands\n" if !$part;
     $part->{shown} = $text;
     $part->{line} = $line;
+}
+
+# A row of a table that shows a packet of the last step: its direction, and what tcpdump prints.
+sub add_row ($section, $row) {
+    my ($arrow, $packet) = $row =~ /^\| \d+ (→|←) \| `(.+?)` \|/ or return;
+    push @{ $section->{steps}[-1]{parts}[0]{rows} }, "$arrow $packet";
 }
 
 sub add_step ($section, $text, $line, $marker) {
     my $step = { line => $line, status => 0 };
     if ($marker =~ /^exit (\d+)$/) {
         $step->{status} = $1;
-    } elsif ($marker =~ /^needs (\w+)$/) {
-        return if !which($1);
     } elsif ($marker =~ /^not run, ./) {
         return;
     } elsif ($marker) {
@@ -98,6 +106,7 @@ sub problems_of ($part, $status) {
     push @problems, "exit status $part->{status}" if $part->{status} ne $status;
     push @problems, 'the compiler complains' if $part->{out} =~ /\b(?:warning|error): /;
     push @problems, 'the page shows another output' if defined $part->{shown} && differs($part);
+    push @problems, 'the table shows other packets' if $part->{rows} && has_other_rows($part);
     return @problems;
 }
 
@@ -131,7 +140,6 @@ sub do_parts (@parts) {
 # The user that the reader is, and whether the reader's sudo gives rights: a lab's user has them in
 # the ambient set, root's reader is nobody. Both lose them where the script does not ask for them.
 sub as_reader ($script) {
-    return () if $ENV{READER_IS_ROOT};
     my $has_rights = $script =~ /^sudo |^scripts\/capture/m;
     my $capturing = '+net_raw,+net_admin';
     my @nobody = qw(setpriv --reuid 65534 --regid 65534 --clear-groups);
@@ -192,27 +200,68 @@ sub end_terminal ($part) {
 # ---- comparing -----------------------------------------------------------------------------------
 
 # Whether PART has put out something else than the page shows. What tcpdump says beside it does not
-# count. Packets that were captured just now may differ in what differs from run to run.
+# count. What was captured just now may differ in what differs from run to run.
 sub differs ($part) {
     my ($out, $shown, $script) = @$part{qw(out shown script)};
     my $beside = qr/(?:tcpdump: )?(?:listening on|verbose output|dropped priv|reading from)/;
-    $out =~ s/^$beside.*\n//mg;
-    return $out ne $shown if $script =~ /tests\/reference|^sed /;
-    return same_every_run($out) ne same_every_run($shown);
+    my $count = qr/\d+ packets? (?:captured|received by|dropped by)/;
+    $out =~ s/^\^C\n?//mg;
+    $out =~ s/^(?:$beside|$count).*\n//mg;
+    if ($script !~ /tests\/reference/) {
+        $out = same_every_run($out);
+        $shown = same_every_run($shown);
+    }
+    return $out !~ /\A${\ pattern($shown)}\z/;
+}
+
+# A regular expression for SHOWN, in which something may be left out.
+sub pattern ($shown) {
+    my $pattern = '';
+    for my $line (split /^/, $shown) {
+        if ($line eq "$left_out\n") {
+            $pattern .= '(?:.*\n)*';
+        } else {
+            $pattern .= join '.*', map { quotemeta } split /$left_out/, $line, -1;
+        }
+    }
+    return qr/$pattern/;
+}
+
+# Whether the packets that PART has printed are others than those of the table behind it.
+sub has_other_rows ($part) {
+    my @rows;
+    for my $line (split /^/, $part->{out}) {
+        my ($to, $packet) = $line =~ /> (\S+): Flags (.*?), (?:win|options)/ or next;
+        push @rows, ($to =~ /\.808\d$/ ? '→' : '←') . " $packet";
+    }
+    return same_every_run("@rows") ne same_every_run("@{ $part->{rows} }");
 }
 
 # TEXT with a letter for what differs from run to run; flags, lengths, data, relative numbers stay.
 sub same_every_run ($text) {
     local $_ = $text;
     s/\b\d\d:\d\d:\d\d(?:\.\d+)?/TIME/g;
+    s/^\d+\.\d{6}\b/SECONDS/mg;
     s/\b\d{4}-\d\d-\d\d\b/DATE/g;
-    s/(127\.0\.0\.1[.:])(?!808\d\b)\d+/$1PORT/g;
+    s/((?:127\.0\.0\.1[.:])|client :)(?!808\d\b)\d+/$1PORT/g;
     s/\b(seq|ack|val|ecr) \d{5,}(?::\d{5,})?/$1 N/g;
     s/\b(win|wscale|id|snapshot length) [1-9]\d*/$1 N/g;
     s/\b0x[0-9a-f]{2,4}\b/0xN/g;
     s/\btimewait,[45]\dsec\b/timewait,T/g;    # of 60; a slow machine looks late
     s/ +/ /g;
     s/ $//mg;
-    return $_;
+    return by_end($_);
+}
+
+# The lines of a drawing: first the packets, then what the client calls, then what the server calls.
+# Each keeps its order from run to run, and the calls of one may fall between others of the packets.
+sub by_end ($text) {
+    my @lines = map { [] } 1 .. 3;
+    for my $line (split /^/, $text) {
+        my $is_call = $line =~ /^SECONDS / && $line !~ /-- /;
+        my $whose = !$is_call ? 0 : $line =~ /\|$/ ? 1 : 2;
+        push @{ $lines[$whose] }, $line;
+    }
+    return join '', map { @$_ } @lines;
 }
 1;

@@ -3,14 +3,13 @@
 # Where a test runs
 #   enter_lab()          the whole file goes on inside scripts/lab.sh, in a network of its own
 #   private_network()    there has to be a lab, or the file is skipped
-#   need(TOOL...)        so have these commands
-#   skip_or_fail(REASON) skips the file; a failure under CI=true
+#   need(TOOL...)        so have these commands; in a subtest it skips that alone
+#   skip_or_fail(REASON) skips the file, or the subtest it stands in; under CI=true it dies
 # Programs: a PROCESS is { pid, out, err }, its output is in the files {out} and {err}
 #   start(COMMAND)       begins it                serve(COMMAND)       ... and it listens
 #   shows(PROCESS, RE)   waits for output         ended(PROCESS)       waits for its own end: $?
 #   stop(PROCESS, SIG)   ends it: $?              run(COMMAND)         does all: (status, out, err)
 #   said(COMMAND)        run() as one string      pinned(COMMAND)      on one CPU
-#   suspend_and_resume(PROCESS)     Ctrl-Z and fg
 #   eventually(CODE)     looks until CODE is true, but not for ever
 #   converse(N)          one conversation of sampleN, by hand: the lines of client and server
 # Packets: '<P.4' is four bytes with PSH and ACK from the server, see %wire
@@ -39,7 +38,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = (
     qw($root @samples %wire),
     qw(which need skip_or_fail private_network enter_lab),
-    qw(start serve shows stop ended run said pinned suspend_and_resume eventually converse),
+    qw(start serve shows stop ended run said pinned eventually converse),
     qw(begin_recording end_recording packets conversations steps hang_up),
     qw(save slurp written shim build getcwd tempdir sleep time),
     qw(IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER),
@@ -59,12 +58,22 @@ our %wire = (
     3 => '>S <S. >. >P.4 <. <P.4 >. <R.',
 );
 
+# Behind sudo no environment arrives: what tests are told in it enter_lab() hands over as arguments.
+my @told = qw(BUILDS CC CI MOMENTS N ONLY PATIENCE ROUNDS SEED);
+my $in_lab = @ARGV && $ARGV[0] eq '--in-lab';
+if ($in_lab) {
+    shift @ARGV;
+    while (@ARGV && $ARGV[0] =~ /^([A-Z]+)=(.*)/s) {
+        $ENV{$1} = $2;
+        shift @ARGV;
+    }
+}
+
 # Seconds that a test waits for what never comes. PATIENCE=600 for emulated machines.
 our $patience = $ENV{PATIENCE} // 50;
 alarm 6 * $patience;    # for the whole file
 
 our %started;           # pid => 1 of what start() began and what has not been seen to end
-my $in_lab = '--in-lab';    # an argument: behind sudo the environment does not arrive
 
 for my $signal (qw(ALRM HUP INT PIPE TERM)) {
     $SIG{$signal} = sub { die "$0: SIG$signal\n" };    # so that END is reached
@@ -72,12 +81,10 @@ for my $signal (qw(ALRM HUP INT PIPE TERM)) {
 
 # ---- where a test runs --------------------------------------------------------------------------
 
-# Skips the whole file for want of REASON; under CI=true that is a failure.
+# Skips the file, or the subtest in which it stands, for want of REASON.
 sub skip_or_fail ($reason) {
-    plan(skip_all => $reason) if ($ENV{CI} // '') ne 'true';
-    fail($reason);
-    done_testing();
-    exit 1;
+    die "$reason\n" if ($ENV{CI} // '') eq 'true';
+    plan(skip_all => $reason);
 }
 
 # The path of TOOL, or undef. An ordinary user's PATH lacks /usr/sbin.
@@ -88,7 +95,7 @@ sub which ($tool) {
     return undef;
 }
 
-# The file needs these commands.
+# The file, or the subtest in which this stands, needs these commands.
 sub need (@tools) {
     for my $tool (@tools) {
         which($tool) or skip_or_fail("$tool is not installed");
@@ -103,23 +110,20 @@ sub private_network () {
     die "scripts/lab.sh true: status $status: $why" if $status;
 }
 
-# Dies if a program of the samples is missing, or older than its source.
+# Ends all tests if a program is missing, or older than its source.
 sub built () {
-    for my $program (map { ("sample$_/server", "sample$_/client") } @samples) {
-        die "$program: not built, or older than its source: run make first\n"
-            if !-x $program || -M $program > -M "$program.c";
-    }
+    local $ENV{MAKEFLAGS} = '';    # those of make test are not for this one
+    system('make', '--silent', '--question') == 0 or BAIL_OUT('run make first');
 }
 
 # Runs this test file again inside scripts/lab.sh, and only there goes on.
 sub enter_lab () {
-    if (@ARGV && $ARGV[0] eq $in_lab) {
-        shift @ARGV;
-        return;
-    }
+    return if $in_lab;
     private_network();
     built();
-    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, $in_lab, @ARGV or die "scripts/lab.sh: $!";
+    my @told_now = map { "$_=$ENV{$_}" } grep { defined $ENV{$_} } @told;
+    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, '--in-lab', @told_now, @ARGV
+        or die "scripts/lab.sh: $!";
 }
 
 # ---- programs -----------------------------------------------------------------------------------
@@ -183,16 +187,6 @@ sub ended ($process) {
 sub stop ($process, $signal = 'TERM') {
     kill $signal, $process->{pid} if !over($process);
     return ended($process);
-}
-
-# Suspends PROCESS while it waits for something, and resumes it: a wait with a limit ends with
-# EINTR.
-sub suspend_and_resume ($process) {
-    for my $step (['STOP', qr/\) S /], ['CONT', qr/\) T /]) {
-        my ($signal, $in_state) = @$step;
-        eventually(sub { slurp("/proc/$process->{pid}/stat") =~ $in_state });
-        kill $signal, $process->{pid};
-    }
 }
 
 # Runs COMMAND to its end; returns (exit status, stdout, stderr). A signal is the status 128 + it,

@@ -55,6 +55,8 @@ static void serve(const struct sockaddr_in *address)
         return;
     for (;;) {
         const int connection = accept(listener, NULL, NULL);
+        if (connection == -1)
+            continue;
         recv(connection, data, 4, 0);
         send(connection, "CDEF", 4, MSG_NOSIGNAL);
         if (four_packets) {

@@ -15,8 +15,6 @@ use lib $FindBin::Bin;
 use Lab;
 
 need('tcpdump');
-delete @ENV{qw(LC_ALL LC_CTYPE AWK)};
-$ENV{LANG} = 'C.UTF-8';
 $ENV{TZ} = 'UTC';
 
 # TEXT without the spaces around it.

@@ -1,13 +1,13 @@
 #!/usr/bin/perl
 # The clients that no server wants do not hurt the servers: as they are built, with ASan and UBSan,
-# and under valgrind, which have nothing to report of the clients either.
+# and under valgrind (where it is installed: make lint needs it, make test does not).
 # ROUNDS=10000 for more than the few hundred of every day; SEED=1 repeats a run.
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 
-need(qw(tcpdump taskset valgrind));
+need(qw(tcpdump taskset));
 enter_lab();
 # On one CPU packets keep their order: this process, and all that it starts.
 run('taskset', '-p', '-c', (pinned())[2], $$);
@@ -145,18 +145,22 @@ sub no_sanitizers () {
         }
     }
     for my $try (1 .. 5) {    # where addresses do not suit it, it fails now and then
-        my ($status) = run(command('asan', 1, 'server'), 'unexpected');
-        return 'sanitizers do not run here' if $status ne '2';
+        my (undef, undef, $complaint) = run(command('asan', 1, 'client'));
+        return 'sanitizers do not run here' if $complaint !~ /^connect .* refused$/;
     }
     return '';
 }
-my $no_asan = no_sanitizers();
+# Builds that there are not, and why.
+my %missing;
+$missing{asan} = no_sanitizers();
+$missing{valgrind} = which('valgrind') ? '' : 'valgrind is not installed';
 
 for my $build (qw(plain valgrind asan)) {
     SKIP: {
-        if ($build eq 'asan' && $no_asan) {
-            fail($no_asan) if ($ENV{CI} // '') eq 'true';
-            skip($no_asan, 1);
+        my $why = $missing{$build};
+        if ($why) {
+            fail($why) if $build eq 'asan' && ($ENV{CI} // '') eq 'true';
+            skip($why, 1);
         }
         subtest "$build: the servers survive bad clients, and answer the good ones between" => sub {
             my $many = $build eq 'valgrind' ? 20 + int($rounds / 20) : $rounds;
@@ -180,8 +184,8 @@ for my $build (qw(plain valgrind asan)) {
             for my $n (@samples) {
                 shows($server{$n}, qr/ close\n\z/);
                 is(stop($server{$n}), 15, "sample$n lives until it is told to end");
-                my $gone = qr/send: (?:Broken pipe|Connection reset by peer)\n/;
-                like(slurp($server{$n}{err}), qr/^$gone*\z/, "sample$n complains of nothing else");
+                my $of_clients = qr/(?:recv|send)[ ,:].*\n/;
+                like(slurp($server{$n}{err}), qr/\A$of_clients*\z/, "sample$n: stderr");
             }
             end_recording($recorder);
             my @seen = grep { /^>S/ } conversations($recorder->{out});
@@ -192,7 +196,7 @@ for my $build (qw(plain valgrind asan)) {
 
 subtest 'valgrind and the sanitizers have nothing to report of the clients' => sub {
     my @servers = map { serve("sample$_/server") } @samples;
-    my @builds = ('valgrind', $no_asan ? () : 'asan');
+    my @builds = grep { !$missing{$_} } qw(valgrind asan);
     my %client;
     for my $build (@builds) {
         for my $n (@samples) {

@@ -1,19 +1,16 @@
 #!/usr/bin/perl
 # scripts/ladder.sh as a command: its drawings byte for byte, its options, what it says of files
-# that it cannot draw, and its exit status. (What it makes of packets: cases.t. Of text: text.t. Of
-# connections as they are: live.t.)
+# that it cannot draw, the programs' logs, and its exit status. (What it makes of packets: cases.t.
+# Of text: text.t. That nothing else changes its answers: same.t.)
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 
-need(qw(tcpdump mawk gawk setpriv));
-delete @ENV{qw(LC_ALL LC_CTYPE AWK)};
-$ENV{LANG} = 'C.UTF-8';
+need(qw(tcpdump setpriv script));
 $ENV{TZ} = 'UTC';
 my $dir = tempdir(CLEANUP => 1);
 my ($sample1, $sample2) = map { "tests/reference/$_.pcap" } qw(sample1 sample2);
-my $data = 'tests/ladder/data.pcap';
 my $incomplete = 'tests/ladder/half-open.txt';
 
 # What ladder.sh says with ARGUMENTS; it has to end with STATUS.
@@ -27,68 +24,14 @@ sub ladder ($status, @arguments) {
 # ---- drawings -----------------------------------------------------------------------------------
 
 # UPDATE_GOLDEN=1 writes the drawings instead: then look at the difference.
-my %options = (calls => [], ascii => [], 'no-time' => ['--no-time'], mermaid => ['--mermaid']);
-for my $awk ('mawk', 'gawk', 'original-awk', 'busybox') {
-    subtest "$awk draws the reference recordings byte for byte" => sub {
-        plan(skip_all => "$awk is not installed") if !which($awk);
-        my $command = $awk eq 'busybox' ? 'busybox awk' : $awk;
-        local $ENV{AWK} = shim($dir, $awk, qq{echo $awk >>$dir/used; exec $command "\$@"});
-        for my $golden (glob 'tests/ladder/*.{calls,ascii,no-time,mermaid}') {
-            my ($recording, $kind) = $golden =~ m{([^/]+)\.([^.]+)$};
-            local $ENV{LC_ALL} = 'C' if $kind eq 'ascii';
-            unlink "$dir/used";
-            my @options = @{ $options{$kind} };
-            push @options, '--no-time' if $golden =~ /sample1\.mermaid/;
-            my $drawn = ladder(0, @options, "tests/reference/$recording.pcap");
-            save($golden, $drawn) if $ENV{UPDATE_GOLDEN};
-            is($drawn, slurp($golden), $golden);
-            is(slurp("$dir/used"), "$awk\n$awk\n", 'no other awk was used');
-        }
-    };
-}
-
-subtest 'a UTF-8 locale gets box characters, every other one ASCII' => sub {
-    delete local $ENV{LANG};
-    for my $variable (qw(LC_ALL=ja_JP.utf8 LC_CTYPE=C.UTF-8 LANG=de_DE.UTF8)) {
-        like(said('env', $variable, 'scripts/ladder.sh', $sample2), qr/▶│/, $variable);
+subtest 'the reference recordings are drawn byte for byte' => sub {
+    my %options = (calls => [], 'no-time' => ['--no-time']);
+    for my $golden (glob 'tests/ladder/*.{calls,no-time}') {
+        my ($recording, $kind) = $golden =~ m{([^/]+)\.([^.]+)$};
+        my $drawn = ladder(0, @{ $options{$kind} }, "tests/reference/$recording.pcap");
+        save($golden, $drawn) if $ENV{UPDATE_GOLDEN};
+        is($drawn, slurp($golden), $golden);
     }
-    for my $variable (qw(LC_ALL=ja_JP.eucJP LANG=C)) {
-        like(said('env', $variable, 'scripts/ladder.sh', $sample2), qr/->\|/, $variable);
-    }
-    my @utf8 = qw(LC_CTYPE=C.UTF-8 LANG=C.UTF-8);
-    like(said('env', @utf8, 'LC_ALL=C', 'scripts/ladder.sh', $sample2), qr/->\|/,
-        'LC_ALL comes first');
-    like(said('env', 'LC_CTYPE=C', 'LANG=C.UTF-8', 'scripts/ladder.sh', $sample2), qr/->\|/,
-        'then LC_CTYPE');
-};
-
-subtest 'Mermaid gets ; # and < as text' => sub {
-    like(ladder(0, '--mermaid', $data), qr/: PSH, ACK ""#59;#35;#60;"\n/, 'their numbers');
-};
-
-subtest 'three conversations of one shape have three Mermaid diagrams' => sub {
-    my $text = save("$dir/alike", scalar `tcpdump -nn -r tests/ladder/alike.pcap 2>/dev/null`);
-    my @diagrams = split /^```mermaid\n/m, ladder(0, '--mermaid', $text);
-    shift @diagrams;    # nothing stands before the first
-    my @complete = grep { /: SYN\n(?:.*\n)+.*: RST, ACK\n/ } @diagrams;
-    is(@complete, 3, 'each has its packets');
-};
-
-# A PATH with which every recording counts as large: its bytes are not read.
-my $large = tempdir(CLEANUP => 1);
-shim($large, 'wc', 'echo 10000000');
-
-subtest 'a large recording is drawn like a small one, but for its data' => sub {
-    my $alike = 'tests/ladder/alike.pcap';
-    my $drawn = ladder(0, $alike);
-    my $drawn_data = ladder(0, $data);
-    local $ENV{PATH} = "$large:$ENV{PATH}";
-    is(ladder(0, $alike), $drawn, 'without data');
-    isnt(ladder(0, $data), $drawn_data, 'with data');
-    like(ladder(0, $data), qr/ PSH, ACK 4 bytes /, 'of which it says how many bytes');
-    like(ladder(0, 'tests/ladder/download.pcap'),
-        qr/⋮ +FIN-WAIT-2   │ +35 packets, 140 bytes +│\n/,
-        'a state that begins in packets that are folded is said');
 };
 
 # Text: a connection on which the server sends COUNT times 4 bytes, each acknowledged.
@@ -104,6 +47,7 @@ sub transfer ($count) {
         push @lines, "$server > $client: Flags [P.], seq $from:$to, ack 1, length 4";
         push @lines, "$client > $server: Flags [.], ack $to, length 0";
     }
+    splice @lines, 12, 0, @lines[10, 11];    # one comes again
     my $n = 0;
     my @timed = map { sprintf "12:00:00.%06d IP %s\n", $n++, $_ } @lines;
     return save("$dir/transfer", join '', @timed);
@@ -111,20 +55,22 @@ sub transfer ($count) {
 
 subtest 'a long transfer is folded' => sub {
     my $drawn = ladder(0, transfer(500));
-    like($drawn, qr/⋮ +│ 99\d packets, 19\d\d bytes +│\n/, 'a row says how many packets and bytes');
-    is($drawn =~ tr/\n//, 12, 'the rest are few rows');
-    unlike(ladder(0, transfer(8)), qr/ packets, /, 'what fits a screen is not folded');
+    like($drawn, qr/: +\| 99\d packets, 19\d\d bytes +\|  1 came again\n/,
+        'a row says how many packets, bytes, and packets that came again');
+    is($drawn =~ tr/\n//, 13, 'the rest are few rows');
+    unlike(ladder(0, transfer(7)), qr/ packets, /, 'what fits a screen is not folded');
 };
 
 subtest '2000 interleaved conversations are drawn in their order' => sub {
     my @ports = 10001 .. 12000;
     my $text = '';
     for my $port (@ports) {
-        $text .= "12:00:00.000000 IP 192.0.2.1.$port > 198.51.100.1.80: Flags [S], seq 1\n";
+        $text .= "12:00:00.000000 IP 192.0.2.1.$port > 198.51.100.1.80: Flags [S], seq $port\n";
     }
     for my $port (@ports) {
         my $ends = "198.51.100.1.80 > 192.0.2.1.$port";
-        $text .= "12:00:01.000000 IP $ends: Flags [R.], seq 0, ack 2\n";
+        my $ack = $port + 1;
+        $text .= "12:00:01.000000 IP $ends: Flags [R.], seq 0, ack $ack\n";
     }
     my $many = save("$dir/many", $text);
     my $refused = qr/client 192\.0\.2\.1:(\d+)(?:.*\n){5}  server refused it after 2 /;
@@ -186,26 +132,54 @@ subtest 'text in a payload never becomes a conversation' => sub {
 };
 
 subtest 'bad usage ends with 2 and the usage, --help with 0' => sub {
-    for my $arguments ([], ['--wrong', $sample1], [''], ['--verdict']) {
+    for my $arguments (['--wrong', $sample1], ['']) {
         like(ladder(2, @$arguments), qr/^ladder\.sh: .*usage: /, "ladder.sh @$arguments");
     }
+    like(said(qw(script -qec scripts/ladder.sh /dev/null)), qr/\A2 ladder\.sh: .*usage: /,
+        'nothing to read, at a terminal');
     like(ladder(0, '--help'), qr/\Ausage: .*\n(?:.*\n)+Exit status: /, '--help');
 };
 
-subtest 'a closed stdout is said' => sub {
-    is(said('sh', '-c', "scripts/ladder.sh $sample2 >&-"),
-        "1 ladder.sh: stdout is closed (there is nowhere to draw)\n", 'status 1');
+subtest 'a stdout that takes nothing is said' => sub {
+    like(said('sh', '-c', "scripts/ladder.sh $sample2 >&-"),
+        qr/\A1 ladder\.sh: stdout: Bad file descriptor \(.+\)\n\z/, 'closed');
+    like(said('sh', '-c', "scripts/ladder.sh $sample2 >/dev/full"),
+        qr/\A1 ladder\.sh: stdout: No space left on device \(.+\)\n\z/, 'a full disk');
+};
+
+subtest 'a clone in which nothing is built says make' => sub {
+    mkdir "$dir/scripts";
+    save("$dir/scripts/ladder.sh", slurp('scripts/ladder.sh'));
+    is(said("$dir/scripts/ladder.sh", $sample2),
+        "1 ladder.sh: $dir/scripts/ladder: not built (make)\n", 'one line');
+};
+
+subtest 'text needs no tcpdump, a recording does' => sub {
+    my $without = tempdir(CLEANUP => 1);
+    for my $tool (qw(sh cat dd dirname grep od rm sed wc)) {
+        symlink which($tool), "$without/$tool";
+    }
+    local $ENV{PATH} = $without;
+    my $script = slurp('scripts/ladder.sh') =~ s/^PATH=.*//mr;    # it would add /usr/sbin
+    my $ladder = save("$dir/scripts/ladder.sh", $script);
+    symlink getcwd() . '/scripts/ladder', "$dir/scripts/ladder";
+    like(said($ladder, $incomplete), qr/\A0 tcp 1 /, 'text');
+    like(said($ladder, $sample2), qr/\A1 ladder\.sh: .*: there is no tcpdump \(.+\)\n\z/,
+        'a recording');
 };
 
 # ---- options ------------------------------------------------------------------------------------
 
 subtest '-- FILTER chooses conversations of a recording' => sub {
-    my @both = ("$dir/both.pcap", '--verdict');
-    system("tcpdump -r $sample1 -w $both[0] 2>/dev/null") == 0 or die 'tcpdump';
-    is(ladder(0, @both, '--', 'port', '8081'), ladder(0, @both), 'what matches is drawn');
-    like(ladder(1, @both, '--', 'port 9'), qr/no TCP in it that FILTER chooses \(.+\)$/,
+    my $both = 'tests/reference/patterns.pcap';
+    my @one = ladder(0, '--verdict', $both, '--', 'port 8104') =~ /\.(\d+): /g;
+    is("@one", '8104', 'what matches is drawn');
+    like(ladder(1, $both, '--', 'port 9'), qr/no TCP in it that FILTER chooses \(.+\)$/,
         'nothing matches');
-    like(ladder(1, @both, '--', 'port'), qr/FILTER: .*syntax error \(.+\)$/, 'no filter');
+    like(ladder(1, $both, '--', 'port'), qr/FILTER: .*syntax error \(.+\)$/, 'no filter');
+    like(ladder(1, $both, '--', '-w', "$dir/written"), qr/FILTER: .*syntax error \(.+\)$/,
+        'an option of tcpdump is no filter');
+    ok(!-e "$dir/written", 'and does nothing');
     like(ladder(1, $incomplete, '--', 'port 80'), qr/FILTER needs a recording/, 'text');
 };
 
@@ -216,11 +190,23 @@ subtest '--verdict is a line a conversation: its time, its ends, the verdict' =>
         . "21:24:11.491559 127.0.0.1.38702 > 127.0.0.1.8082: "
         . "server reset it after 8 packets: RST, no FIN. TIME-WAIT: nobody.\n",
         'two recordings');
+    like(ladder(3, '--verdict', 'tests/ladder/middle.txt'), qr/ \(client guessed\)\n\z/,
+        'without a SYN, that it is guessed who is client');
+    my $untimed = save("$dir/text", scalar `tcpdump -nnt -r $sample2 2>/dev/null`);
+    like(ladder(0, '--verdict', $untimed), qr/\A- 127/, 'without times, - in their place');
+};
+
+subtest 'the time of day is local time, of that day' => sub {
     for my $zone (['XYZ-05:30', '02:54'], ['XYZ+05:30', '15:54']) {
         my ($tz, $time) = @$zone;
         local $ENV{TZ} = $tz;
-        like(ladder(0, '--verdict', $sample1), qr/^$time:11\.396569 /, "local time, TZ=$tz");
+        like(ladder(0, '--verdict', $sample1), qr/^$time:11\.396569 /, "TZ=$tz");
+        like(ladder(0, $sample1), qr/^seconds since $time:11\.396569$/m, 'and in the drawing');
     }
+    local $ENV{TZ} = 'CET-1CEST,M3.5.0,M10.5.0/3';
+    my @printed = `tcpdump -nn -r tests/ladder/summer-time.pcap 2>/dev/null` =~ /^(\S+) .*\[S\]/gm;
+    my @drawn = ladder(0, 'tests/ladder/summer-time.pcap') =~ /^seconds since (\S+)/gm;
+    is("@drawn", "@printed", 'before and after the clocks change, as tcpdump says it');
 };
 
 subtest "--verdict's status tells whole recordings, incomplete ones and broken ones apart" => sub {
@@ -257,6 +243,24 @@ subtest 'calls before the connection are of an older one from the same port' => 
     }
 };
 
+subtest 'of connections from one port, each has its own calls' => sub {
+    my ($client, $server) = ('127.0.0.1.39636', '127.0.0.1.8081');
+    my ($text, $log) = ('', '');
+    for my $n (0, 1, 2) {
+        my $isn = 1000 + 5000000 * $n;
+        my $ack = $isn + 1;
+        $text .= "12:0$n:00.000000 IP $client > $server: Flags [S], seq $isn, length 0\n";
+        $text .= "12:0$n:00.000100 IP $server > $client: Flags [R.], seq 0, ack $ack, length 0\n";
+        $log .= "12:0$n:00.000050 client connect 127.0.0.1:8081 from 127.0.0.1:39636\n";
+        $log .= "12:0$n:30.000000 client call $n\n";
+    }
+    my $called = save("$dir/called.log", $log);
+    is(join(' ', ladder(0, save("$dir/text", $text), $called) =~ /^30\S+ +call (\d)/gm), '0 1 2',
+        'all three');
+    my $first = save("$dir/text", $text =~ s/(.*\n){4}\z//r);
+    is(join(' ', ladder(0, $first, $called) =~ / call (\d)/g), '0', 'the first alone');
+};
+
 subtest 'calls are drawn in ASCII, without what steers terminals' => sub {
     my $drawn = ladder(0, with_calls_at('06:24', " \xc3\xa9\e[2J"));
     like($drawn, qr/ close \.\.\.\[2J /, 'a dot for each such byte');
@@ -275,6 +279,13 @@ subtest 'logs may be named' => sub {
         'one that belongs to another recording is refused');
     like(ladder(0, $copy, $sample2, @logs), qr/connect(?:.*\n)+.*reset it/,
         'for one of several recordings');
+};
+
+subtest 'the names of recordings and logs may have spaces' => sub {
+    my $copy = save("$dir/one *.pcap", $whole);
+    my $found = save("$dir/one *.client.log", slurp('tests/reference/sample1.client.log'));
+    my $named = save("$dir/a * log.log", slurp('tests/reference/sample1.server.log'));
+    is(ladder(0, $copy, $named), slurp('tests/ladder/sample1.calls'), 'one is found, one is named');
 };
 
 subtest 'beside all.pcap, each conversation finds its own calls' => sub {

@@ -8,8 +8,6 @@ use IO::Socket::IP;
 
 need(qw(tcpdump ss setsid));
 enter_lab();
-delete @ENV{qw(LC_ALL LC_CTYPE AWK)};
-$ENV{LANG} = 'C.UTF-8';
 my $dir = tempdir(CLEANUP => 1);
 
 # All that is sent here, recorded with -i any, which is not of Ethernet.
@@ -29,8 +27,8 @@ sub drawing ($port) {
 sub drawn_states ($port) {
     my ($client, $server) = ('', '');
     for my $row (split /\n/, drawing($port)) {
-        $client = $1 if $row =~ /^([A-Z]\S+) +[├│]/;
-        $server = $1 if $row =~ /[┤│]  (\S+)$/;
+        $client = $1 if $row =~ /^([A-Z]\S+) +\|/;
+        $server = $1 if $row =~ /\|  (\S+)$/;
     }
     return "$client / $server";
 }

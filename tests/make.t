@@ -1,20 +1,21 @@
 #!/usr/bin/perl
-# make builds the programs of each sample: with any C compiler, any C since C99, and nothing twice.
+# make builds the programs of each sample and the ladder, and removes them: in a copy of the tree.
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 
-need(qw(make gcc clang musl-gcc));
+need(qw(make git));
 # what make test was given is not for the makes here
 delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES CC CPPFLAGS CFLAGS LDFLAGS)};
 my $tree = tempdir(CLEANUP => 1);
-system('cp', '-R', 'Makefile', glob('sample[1-9]'), $tree) == 0 or die 'cp';
-my @programs = map { ("sample$_/client", "sample$_/server") } 1 .. 3;
+my @sources = glob 'sample[1-9]/*.c scripts/*.[ch]';
+system('cp', '--parents', 'Makefile', '.gitignore', @sources, $tree) == 0 or die 'cp';
+my @all = map { ("sample$_/client", "sample$_/server") } 1 .. 3;
+push @all, 'scripts/ladder' if -e 'scripts/ladder.h';
 
-# Not optimised, if ARGUMENTS do not say how: it is done in half the time.
 sub make (@arguments) {
-    return run('make', '-j4', '--no-print-directory', '-C', $tree, 'CFLAGS=-O0', @arguments);
+    return run('make', '--no-print-directory', '-C', $tree, 'CFLAGS=-O0', @arguments);
 }
 
 # The exit status of make.
@@ -25,77 +26,25 @@ sub status (@arguments) {
 
 # The programs that are there.
 sub built () {
-    return join ' ', sort map { s{^\Q$tree\E/}{}r } glob "$tree/sample[1-9]/{client,server}";
+    my @programs = grep { -x && -f } glob "$tree/*/*";
+    return join ' ', sort map { s{^\Q$tree\E/}{}r } @programs;
 }
 
-subtest 'make clean removes the programs and leaves recordings, logs and sources alone' => sub {
-    make();
-    my @kept = qw(captures/sample1.pcap captures/notes server.log sample1/server.c Makefile);
-    mkdir "$tree/captures" or die "mkdir: $!";
-    for my $file (@kept[0 .. 2]) {
-        save("$tree/$file", 'x');
-    }
-    is(built(), "@programs", 'the programs were there');
-    is(status('clean'), 0, 'make clean succeeds');
-    is(built(), '', 'the programs are gone');
-    is(join(' ', grep { -s "$tree/$_" } @kept), "@kept", 'all else is there');
+subtest 'make builds all programs without a warning, and git ignores them' => sub {
+    run('git', '-C', $tree, 'init', '--quiet');
+    run('git', '-C', $tree, 'add', '.');
+    my ($status, undef, $warnings) = make();
+    is("$status $warnings", '0 ', 'no warning');
+    is(built(), "@all", 'they are there');
+    my @seen_by_git = run('git', '-C', $tree, 'ls-files', '--others', '--exclude-standard');
+    is("@seen_by_git", '0  ', 'git sees no new file');
 };
 
-subtest 'make sample1 builds the programs of sample1 alone' => sub {
-    make('clean');
-    is(status('sample1'), 0, 'it succeeds');
-    is(built(), 'sample1/client sample1/server', 'they are there');
-};
-
-# musl-gcc stands for a libc that is not GNU's; tcc is not on the list of packages.
-for my $cc (qw(gcc clang musl-gcc), which('tcc') // ()) {
-    for my $cflags ('-O2 -g', '-std=c99 -pedantic', '-std=c2x') {
-        subtest "$cc $cflags builds programs that run, without a warning" => sub {
-            my ($status, undef, $warnings) = make('-B', "CC=$cc", "CFLAGS=$cflags");
-            is("$status $warnings", '0 ', 'no warning');
-            for my $program (@programs) {
-                is(said("$tree/$program", ''), "2 : unexpected argument (usage: ./$program)\n",
-                    "$program says that it takes no argument");
-            }
-        };
-    }
-}
-
-# Makes FILES that were changed AGO seconds ago.
-sub changed ($ago, @files) {
-    my $then = time - $ago;
-    utime($then, $then, @files) == @files or die "utime: $!";
-}
-
-# What make has to build.
-sub would_build () {
-    my (undef, $commands) = make('-n');
-    return join ' ', $commands =~ / -o (\S+)/g;
-}
-
-subtest 'make builds nothing twice' => sub {
-    make();
+subtest 'make builds again what has changed, and nothing else' => sub {
     is(status('-q'), 0, 'after make there is nothing to do');
-    changed(60, glob("$tree/sample?/*.c"), "$tree/Makefile");
-    changed(30, map { "$tree/$_" } @programs);
-    changed(0, "$tree/sample2/server.c");
-    is(would_build(), 'sample2/server', 'a changed source is one program');
-    changed(0, "$tree/Makefile");
-    my @all = split / /, would_build();
-    is(@all, 6, 'a changed Makefile may have changed the flags of all');
-};
-
-subtest 'make honours CC, CPPFLAGS, CFLAGS and LDFLAGS' => sub {
-    my (undef, $commands) = make(qw(-n -B CC=the-cc CPPFLAGS=-DA CFLAGS=-O1 LDFLAGS=-g sample1));
-    my @lines = $commands =~ /^the-cc .* -DA -O1 -g -o (\S+) /mg;
-    is("@lines", 'sample1/server sample1/client', 'in the order in which a compiler wants them');
-};
-
-subtest 'what runs the programs has them built first' => sub {
-    for my $target (qw(demo test lint stress bench)) {
-        my (undef, $commands) = make('-n', '-B', $target);
-        like($commands, qr/\A(?:cc .*\n){6}(?!cc )./, $target);
-    }
+    utime undef, undef, "$tree/sample2/server.c" or die "utime: $!";    # now
+    my (undef, $commands) = make('-n');
+    is(join(' ', $commands =~ / -o (\S+)/g), 'sample2/server', 'a changed source is one program');
 };
 
 subtest 'make test fails if a test does' => sub {
@@ -104,47 +53,56 @@ subtest 'make test fails if a test does' => sub {
         save("$tree/tests/x.t", "#!/bin/sh\necho 1..1\necho $result 1\n");
         is(status('test'), $result eq 'ok' ? 0 : 2, $result);
     }
+    run('rm', '-r', "$tree/tests");
 };
 
-subtest 'N, ROUNDS and MOMENTS say how much make stress does' => sub {
-    save("$tree/tests/stress", "#!/bin/sh\necho N=\$N\n");
-    my $bin = tempdir(CLEANUP => 1);
-    shim($bin, 'prove', 'echo "$1: ROUNDS=$ROUNDS MOMENTS=$MOMENTS"');
-    local $ENV{PATH} = "$bin:$ENV{PATH}";
-    my (undef, $out) = make('-s', 'stress', 'N=7', 'ROUNDS=8', 'MOMENTS=9');
-    like($out, qr/^N=7$/m, 'N');
-    like($out, qr/^tests\/hostile\.t: ROUNDS=8 /m, 'ROUNDS');
-    like($out, qr/^tests\/interrupt\.t: .* MOMENTS=9$/m, 'MOMENTS');
+subtest 'make clean removes the programs and nothing else' => sub {
+    my @kept = qw(captures/sample1.pcap server.log sample1/server.c Makefile);
+    mkdir "$tree/captures" or die "mkdir: $!";
+    save("$tree/captures/sample1.pcap", 'x');
+    save("$tree/server.log", 'x');
+    is(status('clean'), 0, 'it succeeds');
+    is(built(), '', 'the programs are gone');
+    is(join(' ', grep { -s "$tree/$_" } @kept), "@kept", 'recordings, logs and sources are there');
 };
 
-subtest 'a new sample is built like the others, and one that is not there is an error' => sub {
-    system('cp', '-R', "$tree/sample1", "$tree/sample4") == 0 or die 'cp';
-    make('clean');
+subtest 'make sample1 builds the programs of sample1 alone' => sub {
+    is(status('sample1'), 0, 'it succeeds');
+    is(built(), 'sample1/client sample1/server', 'they are there');
+};
+
+subtest 'a sample4 is a directory: it is built and removed like the others' => sub {
+    mkdir "$tree/sample4" or die "mkdir: $!";
+    for my $role ('client', 'server') {
+        save("$tree/sample4/$role.c", slurp("sample1/$role.c"));
+    }
     is(status(), 0, 'make succeeds');
-    is(built(), "@programs sample4/client sample4/server", 'make builds sample4 too');
-    unlink glob "$tree/sample4/*r";
-    is(status('sample4'), 0, 'make sample4 succeeds');
-    like(built(), qr{ sample4/client sample4/server$}, 'make sample4 builds it');
+    is(built(), join(' ', sort @all, 'sample4/client', 'sample4/server'), 'it is built');
     make('clean');
-    is(built(), '', 'make clean removes its programs as well');
-    my ($status, undef, $why) = make('sample9');
-    is($status, 2, 'make sample9 fails');
-    like($why, qr/sample9/, 'and says what is missing');
-    system('rm', '-r', "$tree/sample4") == 0 or die 'rm';
+    is(built(), '', 'it is removed');
 };
 
-sub speaks_of_it () {
-    return slurp("$tree/sample1/server") =~ /TCP_QUICKACK/;
-}
+subtest 'a program that does not compile is an error, and leaves nothing' => sub {
+    save("$tree/sample4/server.c", 'int main(void) { return x; }');
+    my ($status, undef, $why) = make('sample4');
+    is($status, 2, 'make fails');
+    like($why, qr/sample4\/server\.c:1:.*x/, 'in the words of the compiler');
+    is(built(), '', 'there is no program');
+    run('rm', '-r', "$tree/sample4");
+};
 
-subtest 'without TCP_QUICKACK (it is Linux) the programs compile, and do not speak of it' => sub {
-    system('mkdir', '-p', "$tree/include/netinet") == 0 or die 'mkdir';
-    save("$tree/include/netinet/tcp.h", "#include_next <netinet/tcp.h>\n#undef TCP_QUICKACK\n");
-    my ($status, undef, $warnings) = make('-B', "CPPFLAGS=-isystem $tree/include");
-    is("$status $warnings", '0 ', 'no warning');
-    ok(!speaks_of_it(), 'sample1 does without it');
-    make('-B', 'sample1');
-    ok(speaks_of_it(), 'with it, sample1 says that it sets it');
+subtest 'make honours CC, CPPFLAGS, CFLAGS and LDFLAGS' => sub {
+    my (undef, $commands) = make(qw(-n CC=the-cc CPPFLAGS=-DA CFLAGS=-O1 LDFLAGS=-g));
+    my @built = $commands =~ /^the-cc .* -DA -O1 -g -o (\S+) /mg;
+    is(join(' ', sort @built), "@all", 'for all programs');
+};
+
+subtest 'make demo, make test and make lint build the programs first' => sub {
+    for my $target ('demo', 'test', 'lint') {
+        my (undef, $commands) = make('-n', $target);
+        my @built = $commands =~ / -o (\S+)/g;
+        is(join(' ', sort @built), "@all", "make $target");
+    }
 };
 
 subtest 'make help names every target' => sub {

@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# Servers and bad clients: a server says in one line what each did, and serves the next one.
+# Servers and bad clients: a server says on stderr what each of them did, and serves the next one.
+# Not of sample3: its server is sample2's (tests/wire.t).
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
@@ -7,12 +8,29 @@ use Lab;
 
 enter_lab();
 $SIG{PIPE} = 'IGNORE';
-my $answered = qq(recv 4 bytes "ABCD"\nsend 4 bytes "CDEF"\n);
+
+# The lines of sampleN's server about a client that it answers, and its last ones about any.
+my $answers = <<'END';
+recv 4 bytes "ABCD"
+send 4 bytes "CDEF"
+END
+my %closes = (1 => <<'END1', 2 => <<'END2');
+setsockopt TCP_QUICKACK
+close
+END1
+setsockopt SO_LINGER {1, 0}
+close
+END2
+
+# What any client of sampleN gets in the end.
+my %end = (1 => '', 2 => 'reset');
 
 # A connection to sampleN's server that has sent BYTES.
 sub peer ($n, $bytes) {
-    my $peer = IO::Socket::INET->new("127.0.0.1:808$n") // die "connect 808$n: $@";
-    setsockopt $peer, IPPROTO_TCP, TCP_NODELAY, 1 or die "setsockopt: $!";    # or pieces wait
+    my $peer = IO::Socket::INET->new("127.0.0.1:808$n");
+    $peer or die "connect 808$n: $@";
+    # or pieces wait
+    setsockopt $peer, IPPROTO_TCP, TCP_NODELAY, 1 or die "setsockopt: $!";
     syswrite $peer, $bytes;
     return $peer;
 }
@@ -28,45 +46,37 @@ sub answer ($peer) {
     return $data . ($!{ECONNRESET} ? 'reset' : $!);
 }
 
-# What a good client of sampleN gets.
-sub good_gets ($n) {
-    return $n == 1 ? 'CDEF' : 'CDEFreset';
-}
-
-# What SERVER says of the client at PORT, from after accept to close.
+# What SERVER prints of the client at PORT, from after accept to close.
 sub lines_about ($server, $port) {
-    my $lines = '';
-    my $has_closed_or_ended = sub {
-        my $ended = Lab::over($server);    # looked at first, for it may write until then
-        $lines = $1 if slurp($server->{out}) =~ /:$port\n((?:.*\n)*?.* close\n)/;
-        return $lines || $ended;
-    };
-    eventually($has_closed_or_ended);
-    return steps($lines);
+    my $lines = qr/:$port\n((?:.*\n)*?.* close\n)/;
+    shows($server, $lines);
+    my ($all) = slurp($server->{out}) =~ $lines;
+    return steps($all // '');
 }
 
-# What SERVER says of a client of sampleN that has sent BYTES, and FIN, and RST, before it was seen.
-sub lines_about_one_that_is_gone ($n, $server, $bytes) {
-    kill 'STOP', $server->{pid};
-    my $peer = peer($n, $bytes);
-    my $port = $peer->sockport;
-    shutdown $peer, 1 if $bytes;
-    hang_up($peer);
-    kill 'CONT', $server->{pid};
-    return lines_about($server, $port);
+# The claim is that sampleN's SERVER prints LINES and complains with COMPLAINT of the client at
+# PORT, and that it goes on. Ends it.
+sub goes_on ($n, $server, $port, $lines, $complaint) {
+    is(lines_about($server, $port), $lines . $closes{$n}, 'stdout');
+    is(slurp($server->{err}), "$complaint\n", 'stderr');
+    my $next = peer($n, 'ABCD');
+    shutdown $next, 1;
+    is(answer($next), "CDEF$end{$n}", 'the next client is served');
+    is(stop($server), 15, 'the server lives until it is told to end');
 }
 
-for my $n (@samples) {
-    subtest "sample$n: a server that cannot begin says why" => sub {
+for my $n (1, 2) {
+    subtest "sample$n: a server whose port is in use says so" => sub {
         my $server = serve("sample$n/server");
-        my $bind = "bind 127.0.0.1:808$n (if it is in use, ss -tanp shows by what)";
-        is(said("sample$n/server"), "1 $bind: Address already in use\n", 'a port in use');
+        my $hint = '(if it is in use, ss -tanp shows by what)';
+        is(said("sample$n/server"),
+            "1 bind 127.0.0.1:808$n $hint: Address already in use\n", 'one line');
         stop($server);
-        my $stdout = 'stdout (it takes a line for every step)';
+    };
+
+    subtest "sample$n: a server that cannot write its lines says so" => sub {
         is(said('sh', '-c', "exec sample$n/server >/dev/full"),
-            "1 $stdout: No space left on device\n", 'a full disk');
-        is(said('sh', '-c', "exec sample$n/server >&-"),
-            "1 $stdout: Bad file descriptor\n", 'a closed stdout');
+            "1 stdout: No space left on device\n", 'one line');
     };
 
     subtest "sample$n: ABCD in four pieces is answered" => sub {
@@ -76,101 +86,145 @@ for my $n (@samples) {
             syswrite $peer, $piece;
             sleep 0.02;    # so that each comes alone
         }
-        sysread $peer, my $data, 4;
-        is($data, 'CDEF', 'the answer');
-        stop($server);
-    };
-
-    subtest "sample$n: other bytes and end of file are told apart, and the next is served" => sub {
-        my $server = serve("sample$n/server");
-        my @wrong = (
-            ['ABCX', 'recv other bytes'],
-            ['XBCD', 'recv other bytes'],
-            ['ABC', 'recv 0 bytes (end of file)'],
-            ['', 'recv 0 bytes (end of file)'],
-        );
-        for my $wrong (@wrong) {
-            my ($bytes, $line) = @$wrong;
-            my $peer = peer($n, $bytes);
-            shutdown $peer, 1 if length $bytes < 4;
-            is(answer($peer), '', "'$bytes' gets no answer");
-            is(lines_about($server, $peer->sockport), "$line\nclose\n", "what is said of '$bytes'");
-        }
-        my $peer = peer($n, 'ABCD');
         shutdown $peer, 1;
-        is(answer($peer), good_gets($n), 'the next client');
+        is(answer($peer), "CDEF$end{$n}", 'the answer');
         stop($server);
     };
 
-    subtest "sample$n: a client that is gone is reported, without SIGPIPE" => sub {
+    my %wrong = (
+        'ABCX' => 'recv 4 of 4 bytes, not "ABCD"',
+        'ABC' => 'recv 3 of 4 bytes, not "ABCD"',
+        '' => 'recv 0 of 4 bytes, not "ABCD"',
+    );
+    for my $bytes (sort keys %wrong) {
+        subtest "sample$n: '$bytes' and FIN is not answered" => sub {
+            my $server = serve("sample$n/server");
+            my $peer = peer($n, $bytes);
+            shutdown $peer, 1;
+            is(answer($peer), $end{$n}, 'nothing comes but the end');
+            goes_on($n, $server, $peer->sockport, '', $wrong{$bytes});
+        };
+    }
+
+    subtest "sample$n: a client that resets before it sends is reported" => sub {
         my $server = serve("sample$n/server");
-        my $lines = lines_about_one_that_is_gone($n, $server, '');
-        is($lines, "recv: Connection reset by peer\nclose\n", 'it was reset before it sent');
-        $lines = lines_about_one_that_is_gone($n, $server, 'ABCD');
-        like($lines, qr/^$answered(?:.+\n)*close\n/, 'it was reset before it got the answer');
-        is(slurp($server->{err}), "send: Broken pipe\n", 'the complaint');
-        is(stop($server, 'INT'), 2, 'the server lives until it is interrupted');
+        my $peer = peer($n, '');
+        my $port = $peer->sockport;
+        hang_up($peer);
+        my $complaint = 'recv, not "ABCD" in 2 s: Connection reset by peer';
+        goes_on($n, $server, $port, '', $complaint);
     };
 
-    subtest "sample$n: its port can be had again at once, although TIME-WAIT is left at it" => sub {
+    subtest "sample$n: of a client that is gone before the answer no FIN is told" => sub {
         my $server = serve("sample$n/server");
-        my $peer = peer($n, 'XXXX');
-        answer($peer);    # the server has closed first: FIN
+        kill 'STOP', $server->{pid};
+        my $peer = peer($n, 'ABCD');
+        my $port = $peer->sockport;
+        shutdown $peer, 1;
+        hang_up($peer);
+        kill 'CONT', $server->{pid};
+        goes_on($n, $server, $port, $answers, 'send: Broken pipe');
+    };
+
+    subtest "sample$n: the port of a server that closed first can be had at once" => sub {
+        my $server = serve("sample$n/server");
+        my $peer = peer($n, '');
+        shows($server, qr/ accept /);
+        stop($server);    # this sends FIN
+        is(answer($peer), '', 'the server closes first');
         close $peer;
-        stop($server);
         my $time_wait = qr/: 0100007F:1F9$n \S+ 06 /;
-        ok(eventually(sub { slurp('/proc/net/tcp') =~ $time_wait }), 'TIME-WAIT is at the server');
+        ok(eventually(sub { slurp('/proc/net/tcp') =~ $time_wait }), 'TIME-WAIT');
         $server = serve("sample$n/server");
         like(slurp($server->{out}), qr/ listen /, 'a new server listens');
         stop($server);
     };
 }
 
-subtest 'a client that falls silent is given up after 5 s, also after Ctrl-Z and fg' => sub {
-    # sample1 waits for FIN, the others for the rest of ABCD
-    my %sent = (1 => 'ABCD', 2 => 'AB', 3 => 'AB');
-    my %answer = (1 => 'CDEF', 2 => '', 3 => '');
-    my %lines = (1 => $answered, 2 => '', 3 => '');
-    my (%server, %silent);
+subtest 'sample1: one more byte is not taken for FIN' => sub {
+    my $server = serve('sample1/server');
+    my $peer = peer(1, 'ABCDE');
+    goes_on(1, $server, $peer->sockport, $answers, 'recv 1 byte, not end of file');
+};
+
+subtest 'sample1: a reset after CDEF is not taken for FIN' => sub {
+    my $server = serve('sample1/server');
+    my $peer = peer(1, 'ABCD');
+    my $port = $peer->sockport;
+    sysread $peer, my $data, 4;
+    hang_up($peer);
+    my $complaint = 'recv, not end of file in 2 s: Connection reset by peer';
+    goes_on(1, $server, $port, $answers, $complaint);
+};
+
+# Both samples at the same time, for each silent client takes its 2 s.
+subtest 'a good client behind one silent client is served, and one behind two' => sub {
+    my $in_vain = 'Resource temporarily unavailable';
+    # what the second silent client sends, and what is said of it
+    my %sends = (1 => 'ABCD', 2 => 'ABC');
+    my %complaint = (
+        1 => "recv, not end of file in 2 s: $in_vain\n",
+        2 => qq(recv 3 of 4 bytes, not "ABCD"\n),
+    );
+    my (%server, %behind_one, %behind_two, @silent);
     my $began = time;
-    for my $n (@samples) {
+    for my $n (1, 2) {
         $server{$n} = serve("sample$n/server");
-        $silent{$n} = peer($n, $sent{$n});
-        shows($server{$n}, qr/ accept /);
-        suspend_and_resume($server{$n});
+        push @silent, peer($n, '');
+        $behind_one{$n} = start("sample$n/client");
+        shows($behind_one{$n}, qr/ connect /);
+        push @silent, peer($n, $sends{$n});
+        $behind_two{$n} = start("sample$n/client");
     }
-    for my $n (@samples) {
-        is(answer($silent{$n}), $answer{$n}, "sample$n: what the client gets");
-        my $said = lines_about($server{$n}, $silent{$n}->sockport);
-        is($said, "$lines{$n}recv: Connection timed out\nclose\n", "sample$n: what is said of it");
-        my $seconds = written($server{$n}{out}) - $began;
-        ok($seconds > 4.9 && $seconds < 15, "sample$n: it is said after 5 s: $seconds");
-        my $next = peer($n, 'ABCD');
-        shutdown $next, 1;
-        is(answer($next), good_gets($n), "sample$n: the next client is served");
+    for my $n (1, 2) {
+        is(ended($behind_one{$n}), 0, "sample$n: behind one");
+        is(ended($behind_two{$n}), 0, "sample$n: behind two");
+        cmp_ok(time - $began, '>', 3.9, "sample$n: each silent client had its 2 s");
+        my $complaint = qq(recv, not "ABCD" in 2 s: $in_vain\n$complaint{$n});
+        is(slurp($server{$n}{err}), $complaint, "sample$n: stderr of the server");
         stop($server{$n});
     }
 };
 
-for my $n (grep { $_ != 1 } @samples) {
-    subtest "sample$n: a reset ends the wait for the ACK of CDEF" => sub {
-        my $server = serve("sample$n/server");
-        my $shortest = 5;    # seconds: a server that does not notice waits so long, every time
-        for my $try (1 .. 3) {
-            my $peer = peer($n, '');
-            my $port = $peer->sockport;
-            setsockopt $peer, IPPROTO_TCP, TCP_QUICKACK, 0 or die "setsockopt: $!";    # 40 ms
-            syswrite $peer, 'ABCD';
-            sysread $peer, my $answer, 4;
-            my $began = time;
-            hang_up($peer);
-            lines_about($server, $port);
-            my $seconds = time - $began;
-            $shortest = $seconds if $seconds < $shortest;
-            last if $shortest < 4;
-        }
-        cmp_ok($shortest, '<', 4, 'it goes on');
-        stop($server);
-    };
+# A client of sample2 that has kept its ACK of CDEF back resets; returns the seconds until SERVER
+# closes.
+sub wait_after_reset ($server) {
+    my $peer = peer(2, '');
+    my $port = $peer->sockport;
+    # its ACK waits for 40 ms
+    setsockopt $peer, IPPROTO_TCP, TCP_QUICKACK, 0 or die "setsockopt: $!";
+    syswrite $peer, 'ABCD';
+    sysread $peer, my $answer, 4;
+    my $began = time;
+    hang_up($peer);
+    lines_about($server, $port);
+    return time - $began;
 }
+
+subtest 'sample2: a reset ends the wait for the ACK of CDEF' => sub {
+    my $server = serve('sample2/server');
+    my @seconds = map { wait_after_reset($server) } 1 .. 3;
+    my ($least) = sort { $a <=> $b } @seconds;    # a machine is slow now and then
+    cmp_ok($least, '<', 1, 'seconds');
+    stop($server);
+};
+
+subtest 'sample2: the wait for an ACK of CDEF that never comes ends after 2 s' => sub {
+    my $ci = ($ENV{CI} // '') eq 'true';    # there it fails below
+    plan(skip_all => 'nft is not installed') if !which('nft') && !$ci;
+    my $rules = <<~'END';
+        add table ip t
+        add chain ip t in { type filter hook input priority 0; }
+        add rule ip t in tcp dport 8082 tcp flags == ack drop
+        END
+    is(said('nft', $rules), '0 ', 'from now on a bare ACK is lost');
+    my $server = serve('sample2/server');
+    my $began = time;
+    my $peer = peer(2, 'ABCD');
+    is(answer($peer), 'CDEFreset', 'RST comes without it');
+    my $seconds = time - $began;
+    ok($seconds > 1.9 && $seconds < 15, "after 2 s: $seconds");
+    stop($server);
+    run('nft', 'delete table ip t');
+};
 done_testing;

@@ -9,106 +9,56 @@ use Lab;
 use Capture;
 use POSIX ();
 
-need(qw(tcpdump flock setpriv setsid taskset unshare));
+need('tcpdump');
 enter_lab();
-delete @ENV{qw(SUDO_UID AWK)};
-my $path = $ENV{PATH};
+delete $ENV{SUDO_UID};
+my $capture = 'scripts/capture.sh';
 my $tcpdump = which('tcpdump');
 
-# A directory of commands for a user who may not capture, and whose sudo does SCRIPT after it has
-# written its arguments to the file "asked".
+# The PATH of a user who may not capture, and whose sudo does SCRIPT after it has written its
+# arguments to the file "asked".
 sub user_with_sudo ($script) {
-    my $bin = tempdir(CLEANUP => 1);
-    shim($bin, 'id', '[ "$1" != -u ] || { echo 4242; exit; }; exec /usr/bin/id "$@"');
-    shim($bin, 'tcpdump', "case \"\$*\" in '-i '*)
-        [ -n \"\${AS_ROOT-}\" ] || { echo 'tcpdump: lo: you may not' >&2; exit 1; } ;; esac
-        exec $tcpdump \"\$@\"");
-    shim($bin, 'sudo', "echo \"\$*\" >>asked\n[ \"\$1\" != -n ] || exit 1\n$script");
-    return "$bin:$path";
+    my $id = which('id');
+    return hiding(
+        id      => "[ \"\$1\" != -u ] || { echo 4242; exit; }; exec $id \"\$@\"",
+        tcpdump => "case \"\$*\" in '-i '*)
+            [ -n \"\${AS_ROOT-}\" ] || { echo 'tcpdump: lo: you may not' >&2; exit 1; } ;; esac
+            exec $tcpdump \"\$@\"",
+        sudo => "echo \"\$*\" >>asked\n[ \"\$1\" != -n ] || exit 1\n$script",
+    );
 }
-
-# Like the real one it has the command as a child, which does not get its signals.
-my $runs_it = "trap '' INT TERM\nAS_ROOT=1 \"\$@\" &\nwait";
 
 subtest 'only tcpdump is started with sudo, and it becomes the user' => sub {
     place(1);
-    local $ENV{PATH} = user_with_sudo($runs_it);
-    my $user = `/usr/bin/id -un` =~ s/\n//r;
-    my $process = start('scripts/capture.sh', '--run', 'sample1');
-    is(result($process), kept(11, 1, 'captures/sample1.pcap'), 'the conversation is recorded');
-    like(slurp($process->{err}), qr/\A.*sudo is used for tcpdump: tcpdump: lo: you may not\n/,
-        'it says why');
-    is(join('', slurp('asked') =~ s/^(-n )?tcpdump (-Z $user )?-i lo .*\n//gmr), '',
-        'tcpdump alone');
-    like(slurp('asked'), qr/^tcpdump -Z $user -i lo /m, 'as this user');
+    my $user = `id -un` =~ s/\n//r;
+    local $ENV{PATH} = user_with_sudo('AS_ROOT=1 exec "$@"');
+    my ($status, undef, $err) = run($capture, '--run', 'sample1');
+    is("$status $err", '0 capture.sh: sudo is used for tcpdump alone: it may ask for your password'
+        . "\n" . kept(11, 1, 'captures/sample1.pcap') =~ s/^0 //r, 'it says so, and records');
+    like(slurp('asked'), qr/\A-n tcpdump -i lo -L\ntcpdump -Z \Q$user\E -i lo .*\n\z/,
+        'and no more');
     is(left_behind(), '', 'nothing is left behind');
 };
 
-subtest 'by hand, Ctrl-C ends what sudo has started' => sub {
-    place(2);
-    local $ENV{PATH} = user_with_sudo($runs_it);
-    my $process = by_hand('sample2');
-    converse(2);
-    shows($process, qr/\A(?:.*\n){8}\z/);
-    is(result(ctrl_c($process, 'TERM')), kept(8, 1, 'captures/sample2.pcap'), 'all is recorded');
-    is(left_behind(), '', 'nothing is left behind');
-};
-
-subtest 'kill -9 leaves no tcpdump' => sub {
+subtest 'a sudo that refuses, and none: what it says, and the way through the lab' => sub {
     place(1);
-    local $ENV{PATH} = user_with_sudo($runs_it);
-    for my $after (0.05, 0.1, 0.2) {
-        my $process = start('scripts/capture.sh', 'sample1');
-        sleep $after;
-        stop($process, 'KILL');
-        my @running;
-        eventually(sub { !(@running = running_here()) }, 5);
-        is(join("\n", @running), '', "after $after s");
-    }
-    system('rm -rf "$TMPDIR"/tmp.*');
-};
-
-subtest 'what sudo says is shown when it is said' => sub {
-    place(1);
-    local $ENV{PATH} = user_with_sudo("echo 'sudo: try again' >&2
-        until [ -e password ]; do sleep 0.05; done\n$runs_it");
-    my $process = start('scripts/capture.sh', '--run', 'sample1');
-    ok(shows($process, qr/^sudo: try again$/m, 'err'), 'while it waits for a password');
-    save('password', '');
-    is(result($process), kept(11, 1, 'captures/sample1.pcap'), 'then it records');
-    is(() = slurp($process->{err}) =~ /try again/g, 1, 'it is shown once');
-};
-
-subtest 'a sudo that refuses: what it says, the way out, and the older recording' => sub {
-    place(1);
-    save('x.pcap', 'older');
+    my $way_out = '(without sudo: scripts/lab.sh scripts/capture.sh --run sample1)';
     local $ENV{PATH} = user_with_sudo("echo 'sudo: not you' >&2\nexit 1");
-    like(said('scripts/capture.sh', '--run', '-w', 'x.pcap', 'sample1'),
-        qr/^1 capture\.sh: sudo is used .*
-sudo: not you
-capture\.sh: sudo has not started tcpdump \((?:without sudo: .*lab\.sh .*|only root .*)\)\n\z/,
-        'in three lines');
-    is(join(' ', glob('x*'), slurp('x.pcap')), 'x.pcap older',
-        'the older recording is where it was');
-    is(left_behind(), '', 'nothing is left behind');
-};
-
-subtest 'without sudo and namespaces no script sends to one that sends back' => sub {
-    place(1);
-    my $bin = tempdir(CLEANUP => 1);    # what the scripts need till then, and no sudo
-    for my $name (qw(sh sed tr dirname tcpdump flock setpriv setsid taskset)) {
+    like(said($capture, '--run', 'sample1'),
+        qr/^1 .* password\n.* tcpdump has not begun, status 1: sudo: not you \Q$way_out\E\n\z/,
+        'it refuses');
+    is(left_behind() . join(' ', glob 'captures/*'), '', '... nothing is left behind');
+    my ($bin) = split /:/, $ENV{PATH};
+    unlink "$bin/sudo" or die;
+    shim($bin, 'unshare', "echo 'unshare: refused' >&2; exit 1");
+    for my $name (qw(sh sed grep dirname rm ip)) {
         symlink which($name), "$bin/$name" or die "$bin/$name: $!";
     }
-    my ($without) = split /:/, user_with_sudo('exit 1');
-    unlink "$without/sudo";
-    shim($without, 'unshare', "echo 'unshare: refused' >&2; exit 1");
-    local $ENV{PATH} = "$without:$bin";
-    is(said('scripts/capture.sh', '--run', 'sample1'),
-        "1 capture.sh: tcpdump: lo: you may not (install sudo; only root may capture here)\n",
-        'capture.sh');
-    is(said('scripts/lab.sh', 'true'),
-        '125 lab.sh: no private network for a user here: unshare: refused '
-        . "(install sudo, or be root)\n", 'lab.sh');
+    $ENV{PATH} = $bin;
+    is(said($capture, '--run', 'sample1'), "1 capture.sh: tcpdump: lo: you may not $way_out\n",
+        'there is none');
+    is(said('scripts/lab.sh', 'true'), '125 lab.sh: no private network for a user here: '
+        . "unshare: refused (install sudo, or be root)\n", '... and no lab');
 };
 
 # ---- the real sudo, on a terminal ---------------------------------------------------------------
@@ -172,7 +122,7 @@ sub answer ($process, $n, $typed) {
     print { $process->{keys} } $typed;
 }
 
-my ($missing) = grep { !which($_) } qw(sudo script);
+my ($missing) = grep { !which($_) } qw(sudo script unshare);
 my $why_not = $> != 0 ? 'not root' : $missing ? "no $missing" : '';
 if (!$why_not) {
     my $process = on_terminal('/bin/true', 'id -un');
@@ -180,21 +130,34 @@ if (!$why_not) {
 }
 
 SKIP: {
-    skip $why_not, 5 if $why_not;
+    skip $why_not, 6 if $why_not;
     my $only_tcpdump = "$tcpdump\nDefaults timestamp_timeout=0";
 
     subtest 'who may start tcpdump with sudo, and nothing else, can record' => sub {
-        users_place(1);
-        my $process = on_terminal($only_tcpdump, 'scripts/capture.sh --run sample1 >/dev/null');
+        users_place(2);
+        my $process = on_terminal($only_tcpdump, "exec $capture sample2");
         answer($process, 1, "wrong\n");
-        ok(shows($process, qr/try again/i), 'a wrong password is told at once');
         answer($process, 2, "pw\n");
-        is(ended($process), 0, 'then it records');
-        like(slurp($process->{out}),
-            qr/sudo is used for tcpdump.*\n(?:.*\n)*.*: 11 packets, 1 .*, kept as /,
-            'with the reason before the prompt');
-        is(recorded('captures/sample1.pcap'), $wire{1}, 'the conversation');
+        shows($process, qr/ready: /);
+        converse(2);
+        shows($process, qr/\[R\.\]/);
+        print { $process->{keys} } "\003";
+        is(ended($process), 0, 'Ctrl-C ends it');
+        my $out = slurp($process->{out});
+        like($out, qr/\A.*: it may ask for your password\r\n(?:.*\n)*.*: 8 packets, 1 .* kept as /,
+            'it has said that a password may be asked for');
+        is(recorded('captures/sample2.pcap'), $wire{2}, 'the conversation is recorded');
         is(left_behind(), '', 'nothing is left behind');
+    };
+
+    subtest 'root records in a clone of its own, not with sudo in that of a user' => sub {
+        place(1);
+        local $ENV{SUDO_UID} = 4242;
+        is(result(start($capture, '--run', 'sample1')), kept(11, 1, 'captures/sample1.pcap'),
+            'as in a shell of sudo -i');
+        users_place(1);
+        is(said($capture, 'sample1'), '1 capture.sh: started with sudo: run it as yourself, it '
+            . "uses sudo for tcpdump alone\n", 'not for a user');
     };
 
     subtest 'Ctrl-C at the prompt: one clear line, and nothing' => sub {
@@ -203,8 +166,7 @@ SKIP: {
         answer($process, 1, "\003");
         is(ended($process) >> 8, 1, 'the status');
         my ($said) = slurp($process->{out}) =~ /assword.*?: *(?:\^C)?\s*(.*)/s;
-        like($said, qr/^capture\.sh: (?:not .*: )?interrupted before a packet came.*\r\n\z/,
-            'the line');
+        like($said, qr/^capture\.sh: interrupted before it was ready\r\n\z/, 'the line');
         is(left_behind() . join(' ', glob 'captures/*'), '', 'nothing is left behind');
     };
 
@@ -216,36 +178,42 @@ SKIP: {
         is(left_behind(10) . join(' ', glob 'captures/*'), '', 'nothing is left behind');
     };
 
-    subtest 'lab.sh says why it uses sudo, and the command is the user again' => sub {
-        users_place(1);
+    # The PATH for a terminal: users are refused their namespaces.
+    my $refusing = sub {
+        my $unshare = which('unshare');
         my $bin = tempdir(CLEANUP => 1);
         chmod 0755, $bin;
         shim($bin, 'unshare', "[ \"\$1\" != --user ] || { echo 'unshare: refused' >&2; exit 1; }
-            exec /usr/bin/unshare \"\$@\"");
-        local $ENV{BIN} = $bin;
-        my $process = on_terminal('ALL',
-            'scripts/lab.sh sh -c "id -un; tcpdump -i lo -L >/dev/null 2>&1 && echo may capture"');
-        answer($process, 1, "pw\n");
-        is(ended($process), 0, 'the status');
-        like(slurp($process->{out}),
-            qr/\Alab\.sh: sudo is used, .*: unshare: refused\s+.*assword.*?:\s+sudoer\s+may /,
-            'the reason, one prompt, and the command');
+            exec $unshare \"\$@\"");
+        return $bin;
     };
 
-    subtest 'make demo asks for one password, with the reason' => sub {
+    subtest 'lab.sh says that it uses sudo, and the command is the user again' => sub {
+        users_place(1);
+        local $ENV{BIN} = $refusing->();
+        my $look = 'id -un; echo \$TZ \$CI \$debian_chroot; ip -br link | cut -c1-4;
+            tcpdump -i lo -L >/dev/null 2>&1 && echo may capture; exit 7';
+        my $process = on_terminal('ALL', "TZ=Lab-5 CI=no scripts/lab.sh sh -c \"$look\"");
+        answer($process, 1, "pw\n");
+        is(ended($process) >> 8, 7, 'the status');
+        my $out = slurp($process->{out}) =~ s/\r//gr;
+        like($out, qr/\Alab\.sh: sudo makes the private network: it may ask for your password\n/,
+            'in one line');
+        is(() = $out =~ /assword.*:/g, 1, 'there is one prompt');
+        like($out, qr/^\s*sudoer\nLab-5 no lab\nlo *\nmay capture\n/m,
+            'it has the environment, a network and the rights');
+    };
+
+    subtest 'make demo asks for one password, and says so' => sub {
         users_place(1, 2, 3);
         sample3_sleeps(0);
-        my $bin = tempdir(CLEANUP => 1);
-        chmod 0755, $bin;
-        shim($bin, 'unshare', "[ \"\$1\" != --user ] || { echo 'unshare: refused' >&2; exit 1; }
-            exec /usr/bin/unshare \"\$@\"");
-        local $ENV{BIN} = $bin;
+        local $ENV{BIN} = $refusing->();
         my $process = on_terminal('ALL', 'scripts/demo.sh');
         answer($process, 1, "pw\n");
         is(ended($process), 0, 'the status');
         my $out = slurp($process->{out});
-        is(() = $out =~ /assword/g, 1, 'one prompt');
-        like($out, qr/\Alab\.sh: sudo is used, /, 'the reason first');
+        is(() = $out =~ /assword.*:/g, 1, 'one prompt');
+        like($out, qr/\Alab\.sh: sudo makes the private network: /, 'the reason first');
         is(() = $out =~ /TIME-WAIT: /g, 3, 'three verdicts');
     };
 }

@@ -1,0 +1,138 @@
+/* ladder.c - draws the TCP conversations in what tcpdump printed: see scripts/ladder.sh, which
+ * starts it, and ladder.h for the rooms through which the packets go.
+ *
+ * usage: ladder [-fnrv] [-l LOG]... FILE [LOG]... <PRINTED
+ *   PRINTED  what tcpdump printed, of FILE
+ *   -r       "tcpdump -nn -tt -S -v -K" has printed it for us, of a recording
+ *   -f       of that, there was a filter
+ *   -n       without times and calls
+ *   -v       only verdicts
+ *   LOG      lines of the samples' programs; -l: calls of FILE have to be in it
+ * Exit status: 1 FILE is not whole, or something could not be read or written; 2 usage; 3 with -v,
+ * a conversation lacks its beginning or its end.
+ */
+#include "ladder.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { NOT_WHOLE = 1, USAGE = 2, UNFINISHED = 3 };
+
+struct options {
+    bool ours;
+    bool filtered;
+    bool times;
+    bool only_verdicts;
+    const char *file;
+    struct log *logs;
+    size_t named;     /* so many of them, the first ones, have to have calls */
+    size_t log_count;
+};
+
+void *checked(void *memory)
+{
+    if (memory == NULL) {
+        fputs("ladder.sh: no memory\n", stderr);
+        exit(NOT_WHOLE);
+    }
+    return memory;
+}
+
+static void take_options(struct options *options, int argc, char *argv[])
+{
+    int option;
+
+    options->times = true;
+    options->logs = checked(calloc((size_t)argc, sizeof *options->logs));
+    while ((option = getopt(argc, argv, "fl:nrv")) != -1) {
+        switch (option) {
+        case 'f': options->filtered = true; break;
+        case 'l': options->logs[options->named++].name = optarg; break;
+        case 'n': options->times = false; break;
+        case 'r': options->ours = true; break;
+        case 'v': options->only_verdicts = true; break;
+        default: exit(USAGE);
+        }
+    }
+    if (optind == argc) {
+        fputs("ladder: no FILE (scripts/ladder.sh starts it)\n", stderr);
+        exit(USAGE);
+    }
+    options->file = argv[optind++];
+    options->log_count = options->named;
+    while (optind < argc)
+        options->logs[options->log_count++].name = argv[optind++];
+}
+
+/* Draws all of them. Returns whether all are whole. */
+static bool draw_all(const struct options *options, const struct drawing *drawing,
+                     struct conversation *first, const struct calls *calls)
+{
+    const struct call *call = calls->call;
+    const struct call *end = calls->count == 0 ? call : call + calls->count;
+    bool all_whole = true;
+
+    for (struct conversation *c = first; c != NULL; c = c->next) {
+        const struct call *its = call;
+        struct outcome outcome;
+
+        find_heard(c);
+        outcome = find_outcome(c);
+        while (call < end && call->conversation == c->number)
+            call++;
+        if (options->only_verdicts)
+            print_verdict(drawing, c, verdict(c, &outcome));
+        else
+            draw(drawing, c, its, (size_t)(call - its), verdict(c, &outcome));
+        all_whole = all_whole && outcome.whole && outcome.over;
+    }
+    return all_whole;
+}
+
+/* Says what is wrong. Returns whether something is. */
+static bool complain(const struct options *options, const char *complaint)
+{
+    bool wrong = false;
+
+    if (fflush(stdout) == EOF || ferror(stdout)) {
+        fprintf(stderr, "ladder.sh: stdout: %s (there is nowhere to draw)\n", strerror(errno));
+        wrong = true;
+    }
+    if (complaint != NULL) {
+        fprintf(stderr, "ladder.sh: %s: %s\n", options->file, complaint);
+        wrong = true;
+    }
+    for (size_t i = 0; i < options->named; i++) {
+        if (options->logs[i].used)
+            continue;
+        fprintf(stderr, "ladder.sh: %s: its calls are of no conversation here "
+                        "(name the recording of them)\n", options->logs[i].name);
+        wrong = true;
+    }
+    return wrong;
+}
+
+int main(int argc, char *argv[])
+{
+    static struct options options; /* static: what these point to lasts to the end */
+    static struct reading reading;
+    static struct conversation *first;
+    static struct calls calls;
+    struct drawing drawing = { .out = stdout };
+    bool all_whole;
+
+    take_options(&options, argc, argv);
+    tzset();
+    reading = read_packets(stdin, options.ours, options.filtered);
+    drawing.clock = reading.clock;
+    drawing.times = options.times && reading.clock != NO_TIMES;
+    first = find_conversations(&reading);
+    calls = find_calls(options.logs, options.log_count, first);
+    all_whole = draw_all(&options, &drawing, first, &calls);
+    if (complain(&options, reading.complaint))
+        return NOT_WHOLE;
+    return options.only_verdicts && !all_whole ? UNFINISHED : EXIT_SUCCESS;
+}
