@@ -343,7 +343,7 @@ elif [ -n "$asked" ] && [ -n "$run" ]; then
 elif [ "$dropped" -gt 0 ]; then
     problem="$dropped packets were dropped by the kernel"
 elif [ "$missing" -gt 0 ]; then
-    problem="$missing packets are missing (df shows whether the disk is full)"
+    problem="$missing packets are missing (the disk is full, see df, or Ctrl-C came too soon)"
 elif no_packets; then
     problem='no packets came'
 elif [ "$ladder" -eq 3 ]; then
