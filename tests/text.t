@@ -11,8 +11,10 @@ $ENV{TZ} = 'UTC';
 my $dir = tempdir(CLEANUP => 1);
 my $sample2 = 'tests/reference/sample2.pcap';
 
-# Those that are cut give other verdicts; those of copies need -v, for the IP id tells them.
+# Those that are cut give other verdicts; those of copies need -v, for the IP id tells them, and so
+# do ICMP errors, for only -v prints what they quote.
 my @recordings = grep { !/cut|payloads/ } glob 'tests/reference/*.pcap tests/ladder/*.pcap*';
+my $need_v = qr/copies|node-sees-both|icmp|patterns/;
 
 # What tcpdump prints of RECORDING with OPTIONS, and of itself.
 sub printed ($recording, $options) {
@@ -44,14 +46,16 @@ my $reset = "server reset it after 4 packets: RST, no FIN. TIME-WAIT: nobody.\n"
 
 # ---- options ------------------------------------------------------------------------------------
 
+my %verdicts = map { ($_ => verdicts($_)) } @recordings;
 for my $options ('-nn', '-n', '', '-nn -S', '-nn -v', '-nn -vv -e', '-nn -e', '-nn -X', '-nn -A',
     '-v -XX -e', '-nn -t', '-nn -tt', '-nn -ttt', '-nn -tttt', '-nn -ttttt', '-nn -# -vvv -x')
 {
     subtest "what tcpdump $options prints has the verdicts of the recording" => sub {
         for my $recording (@recordings) {
-            next if $recording =~ /copies/ && $options !~ /v/;
-            is(verdicts_of_text("Look at this:\n\n" . printed($recording, $options)),
-                verdicts($recording), $recording);
+            next if $recording =~ $need_v && $options !~ /v/;
+            my $text = save("$dir/text", "Look at this:\n\n" . printed($recording, $options));
+            my $said = `scripts/ladder -v text <$text 2>&1`;    # as ladder.sh runs it, but faster
+            is($said =~ s/^\S+ \S+ > \S+: //gmr, $verdicts{$recording}, $recording);
         }
     };
 }
