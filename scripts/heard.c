@@ -72,7 +72,7 @@ static void find_again(struct conversation *c)
         if (acks_more)
             mine->ack = p->ack;
         if (!has_bytes(p)) { /* Linux sends its probes without a byte */
-            p->keep_alive = p->seq != ABSENT && p->seq == mine->to - 1 && mine->acked == mine->to;
+            p->keep_alive = p->seq != ABSENT && p->seq + 1 == mine->to && mine->acked == mine->to;
             continue;
         }
         p->again = has_begun_within(mine, p) && p->end <= mine->to;
