@@ -50,10 +50,12 @@ ended() { # PID of a child: is it a zombie, or gone?
 
 # Looks until COMMAND is true; fails after SECONDS.
 await() { # SECONDS COMMAND...
-    limit=$(($(date +%s) + $1))
+    read -r now _ </proc/uptime # no other process, which Ctrl-C would end
+    limit=$((${now%.*} + $1))
     shift
     until "$@"; do
-        [ "$(date +%s)" -le "$limit" ] || return 1
+        read -r now _ </proc/uptime
+        [ "${now%.*}" -le "$limit" ] || return 1
         sleep 0.05 # between two looks
     done
     return 0 # and not the status of a sleep that Ctrl-C has ended
@@ -341,7 +343,7 @@ elif [ -n "$asked" ] && [ -n "$run" ]; then
 elif [ "$dropped" -gt 0 ]; then
     problem="$dropped packets were dropped by the kernel"
 elif [ "$missing" -gt 0 ]; then
-    problem="$missing packets are missing (df shows whether the disk is full)"
+    problem="$missing packets are missing (the disk is full, see df, or Ctrl-C came too soon)"
 elif no_packets; then
     problem='no packets came'
 elif [ "$ladder" -eq 3 ]; then

@@ -146,13 +146,18 @@ static int sender_in(const struct thread *t, const struct packet *p)
     return t->c.end[CLIENT] == p->from ? CLIENT : SERVER;
 }
 
+/* A RST to a packet without ACK has no number of its own: RFC 9293, 3.10.7.1, seq 0. */
+static bool answers_unknown(const struct packet *p)
+{
+    return p->flags & RST && p->flags & ACK && p->seq == 0;
+}
+
 static int64_t distance_from(const struct thread *t, const struct packet *p)
 {
     const int me = sender_in(t, p);
-    const bool answers_unknown = p->flags & RST && p->seq == 0; /* RFC 9293, 3.10.7.1 */
     int64_t sum = distance(p->ack, t->near[!me]);
 
-    if (!answers_unknown)
+    if (!answers_unknown(p))
         sum += distance(p->seq, t->near[me]);
     return sum;
 }
@@ -322,6 +327,8 @@ static void unwrap(const struct thread *t, struct packet *p)
 {
     const int64_t length = p->end == ABSENT ? 0 : (uint32_t)(p->end - p->seq);
 
+    if (answers_unknown(p))
+        p->seq = ABSENT;
     p->seq = unwrapped(p->seq, t->near[p->sender]);
     p->end = p->seq == ABSENT ? ABSENT : p->seq + length;
     p->ack = unwrapped(p->ack, t->near[!p->sender]);

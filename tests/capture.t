@@ -362,8 +362,8 @@ subtest 'packets that tcpdump has not read when it ends are told, though all els
     eventually(sub { slurp('/proc/' . (slurp('pid') + 0) . '/status') =~ /ShdPnd:\s*0*4000/ });
     kill 'CONT', slurp('pid');
     is(result($process), '1 capture.sh: not a complete recording: 8 packets are missing '
-        . '(df shows whether the disk is full) (8 packets, 1 conversation, 0 dropped, kept as '
-        . "captures/sample2.pcap)\n", 'eight');
+        . '(the disk is full, see df, or Ctrl-C came too soon) (8 packets, 1 conversation, '
+        . "0 dropped, kept as captures/sample2.pcap)\n", 'eight');
 };
 
 subtest 'a full disk is named' => sub {
@@ -372,7 +372,7 @@ subtest 'a full disk is named' => sub {
     short_waits();
     local $SIG{XFSZ} = 'IGNORE';    # so that write() fails, as on a full disk
     my $process = start('prlimit', '--fsize=300', $capture, '--run', 'sample2');
-    like(result($process), qr/^1 .*: not a complete .*: \d packets are missing \(df shows whether/,
+    like(result($process), qr/^1 .*: not a .*: \d packets are missing \(the disk is full, /,
         'the packets that have no room, and where to look');
 };
 

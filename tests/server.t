@@ -68,7 +68,7 @@ sub goes_on ($n, $server, $port, $lines, $complaint) {
 for my $n (1, 2) {
     subtest "sample$n: a server whose port is in use says so" => sub {
         my $server = serve("sample$n/server");
-        my $hint = '(if it is in use, ss -tanp shows by what)';
+        my $hint = '(ss -tanp shows what uses it)';
         is(said("sample$n/server"),
             "1 bind 127.0.0.1:808$n $hint: Address already in use\n", 'one line');
         stop($server);

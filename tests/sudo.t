@@ -165,7 +165,7 @@ SKIP: {
         my $process = on_terminal($only_tcpdump, 'exec scripts/capture.sh --run sample1');
         answer($process, 1, "\003");
         is(ended($process) >> 8, 1, 'the status');
-        my ($said) = slurp($process->{out}) =~ /assword.*?: *(?:\^C)?\s*(.*)/s;
+        my ($said) = slurp($process->{out}) =~ /.*assword[^\n]*: *(?:\^C)?\s*(capture.*)/s;
         like($said, qr/^capture\.sh: interrupted before it was ready\r\n\z/, 'the line');
         is(left_behind() . join(' ', glob 'captures/*'), '', 'nothing is left behind');
     };
