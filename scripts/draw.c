@@ -295,32 +295,39 @@ static const char *note(const struct packet *p)
     return p->again ? " again" : "";
 }
 
-/* Says of P what fits into WORDS columns: what tells least is left out first. */
+/* What is left out of a packet's words, one more each, until they fit. */
+enum shorter { ALL, TIGHT, NO_PSH, ONLY_SIZE, NO_SIZE, CUT };
+
+static void compose(struct text *words, const struct packet *p, enum shorter shorter)
+{
+    bool is_known = p->data != NULL && strlen(p->data) >= (size_t)2 * p->size;
+
+    if (p->icmp != NULL) {
+        add(words, shorter < NO_SIZE ? "ICMP " : "");
+        add(words, p->icmp);
+        return;
+    }
+    add_flags(words, shorter < NO_PSH || p->flags == PSH ? p->flags : p->flags & ALL_BUT_PSH);
+    if (p->size > 0 && p->size <= SHORT && is_known && shorter < ONLY_SIZE)
+        add_data(words, p);
+    else if (is_tls_alert(p) && shorter < ONLY_SIZE)
+        add(words, " TLS alert");
+    else if (p->size > 0 && shorter < NO_SIZE)
+        add_size(words, p, shorter >= TIGHT);
+    if (has_zero_window(p))
+        add(words, " win 0");
+    add(words, note(p));
+}
+
+/* Says of P what fits into WORDS columns. */
 static void say_packet(struct text *words, const struct packet *p)
 {
-    enum { ALL, TIGHT, NO_PSH, ONLY_SIZE, NO_SIZE, CUT } shorter;
-    bool is_short = p->size <= SHORT && p->data != NULL && strlen(p->data) >= (size_t)2 * p->size;
+    enum shorter shorter = ALL;
 
-    for (shorter = ALL; shorter < CUT; shorter++) {
+    do {
         words->length = 0;
-        if (p->icmp != NULL) {
-            add(words, "ICMP ");
-            add(words, p->icmp);
-            break;
-        }
-        add_flags(words, shorter < NO_PSH || p->flags == PSH ? p->flags : p->flags & ALL_BUT_PSH);
-        if (p->size > 0 && is_short && shorter < ONLY_SIZE)
-            add_data(words, p);
-        else if (is_tls_alert(p) && shorter < ONLY_SIZE)
-            add(words, " TLS alert");
-        else if (p->size > 0 && shorter < NO_SIZE)
-            add_size(words, p, shorter >= TIGHT);
-        if (has_zero_window(p))
-            add(words, " win 0");
-        add(words, note(p));
-        if (words->length <= WORDS)
-            break;
-    }
+        compose(words, p, shorter++);
+    } while (words->length > WORDS && shorter < CUT);
     if (words->length > WORDS)
         words->length = WORDS;
 }

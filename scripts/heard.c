@@ -72,7 +72,7 @@ static void find_again(struct conversation *c)
         if (acks_more)
             mine->ack = p->ack;
         if (!has_bytes(p)) { /* Linux sends its probes without a byte */
-            p->keep_alive = p->seq != ABSENT && p->seq == mine->to - 1 && mine->acked == mine->to;
+            p->keep_alive = p->seq != ABSENT && p->seq + 1 == mine->to && mine->acked == mine->to;
             continue;
         }
         p->again = has_begun_within(mine, p) && p->end <= mine->to;
@@ -240,7 +240,9 @@ static void see_bytes(struct seen *seen, struct packet *p)
 static void see_packet(struct packet *p, struct seen *me, struct seen *peer)
 {
     const bool acks_unseen = peer->sent_to != ABSENT && p->ack > peer->sent_to;
-    const bool resets_unseen = is_reset(p) && me->sent_to != ABSENT && p->seq > me->sent_to;
+    const bool has_no_number = (uint32_t)p->seq == 0; /* a RST to a SYN: 3.10.7.1 */
+    const bool resets_unseen =
+        is_reset(p) && !has_no_number && me->sent_to != ABSENT && p->seq > me->sent_to;
 
     if (p->ack != ABSENT && peer->sent_to != ABSENT && !acks_unseen)
         me->acks = true;

@@ -4,7 +4,7 @@
 # To add a case, write such a file:
 #   A sentence that says what it shows: the title of the test.
 #   What tcpdump printed, with whatever options; or "Recording: " and a file of tests/ladder.
-#   "Verdict: " and the verdict of a conversation, a line for each of them.
+#   "Verdict: " and all that stands under the drawing of a conversation, a line for each of them.
 #   "Row: " and a whole row of the drawing, for each row that matters, in their order.
 # scripts/ladder.sh FILE draws what it makes of it now: is that what TCP says?
 #
