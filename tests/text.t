@@ -109,7 +109,7 @@ for my $what (sort keys %around) {
 
 subtest 'text without its first lines has a verdict without its beginning' => sub {
     my $text = printed($sample2, '-nn') =~ s/\A(?:.*\n){4}//r;
-    is(verdicts_of_text($text), "server reset it, beginning missing: RST. TIME-WAIT: nobody.\n",
+    like(verdicts_of_text($text), qr/\Aserver reset it, beginning missing: RST\./,
         'the handshake is cut off');
 };
 
@@ -192,7 +192,7 @@ my %unreadable = (
 );
 for my $what (sort keys %unreadable) {
     my ($text, $pattern) = $unreadable{$what}->@*;
-    like(verdicts_of_text($text), qr/\Aladder\.sh: .*: $pattern\n\z/,
+    like(verdicts_of_text($text), qr/\Aladder\.sh: .*$pattern\n\z/,
         "$what: said what it is, and the way out");
 }
 
