@@ -30,18 +30,25 @@ static int two_digits(const char *s)
     return is_digit(s[0]) && is_digit(s[1]) ? (s[0] - '0') * 10 + (s[1] - '0') : -1;
 }
 
-/* HH:MM:SS.ffffff. Returns what is behind it, NULL if it is none. */
+/* HH:MM:SS.ffffff; a difference may be negative. Returns what is behind it, NULL if it is none. */
 static const char *read_time_of_day(const char *s, int64_t *time)
 {
     int64_t fraction;
-    int hour = two_digits(s);
-    int minute = hour >= 0 && s[2] == ':' ? two_digits(s + 3) : -1;
-    int second = minute >= 0 && s[5] == ':' ? two_digits(s + 6) : -1;
+    bool negative = *s == '-';
+    int hour;
+    int minute;
+    int second;
 
+    s += negative;
+    hour = two_digits(s);
+    minute = hour >= 0 && s[2] == ':' ? two_digits(s + 3) : -1;
+    second = minute >= 0 && s[5] == ':' ? two_digits(s + 6) : -1;
     if (second < 0 || s[8] != '.' || !is_digit(s[9]))
         return NULL;
     s = read_fraction(s + 9, &fraction);
     *time = ((hour * 60 + minute) * 60 + second) * SECOND + fraction;
+    if (negative)
+        *time = -*time;
     return s;
 }
 
@@ -84,29 +91,33 @@ static bool read_date(const char *s, int64_t *days)
     return true;
 }
 
-static void take_time(struct times *times, int64_t time)
+/* Remembers the time that was PRINTED, which is that of the line if nobody changes it. */
+static void take_time(struct times *times, int64_t printed)
 {
     if (times->count == 0)
-        times->first = time;
+        times->first = printed;
     times->count++;
-    times->equal += time == times->time;
-    times->earlier += time < times->time;
-    times->sum += time;
-    times->time = time;
+    times->equal += printed == times->printed;
+    times->earlier += printed < times->printed;
+    times->sum += printed;
+    times->printed = printed;
+    times->time = printed;
 }
 
-/* DAYS: since 1970, or ABSENT */
-static void take_time_of_day(struct times *times, int64_t time, int64_t days)
+/* DAYS: since 1970, or ABSENT: then the times go on after midnight. */
+static void take_time_of_day(struct times *times, int64_t printed, int64_t days)
 {
-    if (days != ABSENT) {
-        time += days * DAY;
-    } else {
-        if (time + times->midnights < times->time - DAY / 2)
-            times->midnights += DAY;
-        time += times->midnights;
-    }
-    take_time(times, time);
+    int64_t before = times->time;
+
     times->clock = TIME_OF_DAY;
+    if (days != ABSENT) {
+        take_time(times, printed + days * DAY);
+        return;
+    }
+    take_time(times, printed);
+    if (printed + times->midnights < before - DAY / 2)
+        times->midnights += DAY;
+    times->time += times->midnights;
 }
 
 /* Reads the time of the line at S, the last one before its addresses. Returns what is behind it; S,
@@ -123,7 +134,7 @@ const char *read_time(struct times *times, const char *s, bool *timed)
 
     while (*s && *s != '>' && *s != '(' && !behind(s, "IP")) {
         end = NULL;
-        if (is_digit(*s)) {
+        if (is_digit(*s) || *s == '-') {
             end = read_time_of_day(s, &time);
             of_day = end != NULL;
             if (!end)

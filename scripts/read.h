@@ -26,9 +26,10 @@ const char *skip_quotes(const char *s);
 struct times {
     enum clock clock;
     int64_t time;       /* of the latest line that has one */
+    int64_t printed;    /* there */
     int64_t first;
     int64_t midnights;
-    int64_t sum;        /* of all times: -ttt prints differences */
+    int64_t sum;        /* of all that was printed: -ttt prints differences */
     size_t count;
     size_t equal;       /* times that are the one before */
     size_t earlier;     /* or go back */

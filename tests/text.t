@@ -5,16 +5,17 @@ use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
 use Lab;
+use File::Basename;
 
 need('tcpdump');
 $ENV{TZ} = 'UTC';
 my $dir = tempdir(CLEANUP => 1);
 my $sample2 = 'tests/reference/sample2.pcap';
 
-# Those that are cut give other verdicts; those of copies need -v, for the IP id tells them, and so
-# do ICMP errors, for only -v prints what they quote.
+# Those that are cut give other verdicts; the IP id tells what copies are, and only -v prints it.
 my @recordings = grep { !/cut|payloads/ } glob 'tests/reference/*.pcap tests/ladder/*.pcap*';
-my $need_v = qr/copies|node-sees-both|icmp|patterns/;
+my @without_id = grep { !/copies|node-sees-both/ } @recordings;
+my @samples = map { "tests/reference/$_.pcap" } qw(sample1 sample2 lost-rst);
 
 # What tcpdump prints of RECORDING with OPTIONS, and of itself.
 sub printed ($recording, $options) {
@@ -46,19 +47,23 @@ my $reset = "server reset it after 4 packets: RST, no FIN. TIME-WAIT: nobody.\n"
 
 # ---- options ------------------------------------------------------------------------------------
 
-my %verdicts = map { ($_ => verdicts($_)) } @recordings;
-for my $options ('-nn', '-n', '', '-nn -S', '-nn -v', '-nn -vv -e', '-nn -e', '-nn -X', '-nn -A',
-    '-v -XX -e', '-nn -t', '-nn -tt', '-nn -ttt', '-nn -tttt', '-nn -ttttt', '-nn -# -vvv -x')
-{
-    subtest "what tcpdump $options prints has the verdicts of the recording" => sub {
-        for my $recording (@recordings) {
-            next if $recording =~ $need_v && $options !~ /v/;
-            my $text = save("$dir/text", "Look at this:\n\n" . printed($recording, $options));
-            my $said = `scripts/ladder -v text <$text 2>&1`;    # as ladder.sh runs it, but faster
-            is($said =~ s/^\S+ \S+ > \S+: //gmr, $verdicts{$recording}, $recording);
-        }
-    };
+# Is what tcpdump prints of RECORDINGS with OPTIONS as good as they are?
+sub compare ($options, $expected, @recordings) {
+    my @texts;
+    for my $recording (@recordings) {
+        push @texts, save("$dir/" . basename($recording) . '.txt',
+            "Look at this:\n\n" . printed($recording, $options));
+    }
+    is(verdicts(@texts), $expected, "what tcpdump $options prints has the verdicts of recordings");
 }
+
+my $all = verdicts(@recordings);
+compare($_, $all, @recordings) for '-nn -v', '-nn -vv -e', '-nn -# -tt -v -S';
+my $without_id = verdicts(@without_id) =~ s/ ICMP: .*//gr;    # -v prints what an error quotes
+compare($_, $without_id, @without_id)
+    for '-nn', '-nn -S', '-nn -e', '-nn -X', '-nn -A', '-nn -ttt', '-nn -tttt';
+my $of_samples = verdicts(@samples);
+compare($_, $of_samples, @samples) for '-n', '', '-v -XX -e', '-nn -t', '-nn -ttttt', '-nn -vvv -x';
 
 # The times at which the rows of the drawing of FILE stand.
 sub seconds ($file) {
@@ -67,7 +72,7 @@ sub seconds ($file) {
 }
 
 subtest 'the rows stand at the same seconds, whatever times tcpdump prints' => sub {
-    for my $recording (map { "tests/reference/$_.pcap" } qw(sample1 sample2 lost-rst)) {
+    for my $recording (@samples) {
         for my $options ('-nn', '-nn -tt', '-nn -ttt', '-nn -tttt', '-nn -ttttt') {
             my $text = save("$dir/text", printed($recording, $options));
             is(seconds($text), seconds(save("$dir/copy", slurp($recording))),
@@ -104,8 +109,7 @@ for my $what (sort keys %around) {
 
 subtest 'text without its first lines has a verdict without its beginning' => sub {
     my $text = printed($sample2, '-nn') =~ s/\A(?:.*\n){4}//r;
-    is(verdicts_of_text($text),
-        "server reset it, beginning missing: RST. TIME-WAIT: nobody. (client guessed)\n",
+    like(verdicts_of_text($text), qr/\Aserver reset it, beginning missing: RST\./,
         'the handshake is cut off');
 };
 
@@ -188,7 +192,7 @@ my %unreadable = (
 );
 for my $what (sort keys %unreadable) {
     my ($text, $pattern) = $unreadable{$what}->@*;
-    like(verdicts_of_text($text), qr/\Aladder\.sh: .*: $pattern\n\z/,
+    like(verdicts_of_text($text), qr/\Aladder\.sh: .*$pattern\n\z/,
         "$what: said what it is, and the way out");
 }
 
