@@ -61,7 +61,7 @@ struct packet {
                          * words, same pointer */
     const char *icmp;  /* what an ICMP error says ("host unreachable"), NULL if this is TCP */
     const char *data;  /* its first bytes, at most 16, as hexadecimal digits; NULL: not known */
-    int64_t seq;       /* the first number, or ABSENT, as of a pure ACK */
+    int64_t seq;       /* the first number, or ABSENT, as of a pure ACK without -vv */
     int64_t end;       /* the one after the last (SYN and FIN count 1), or ABSENT */
     int64_t ack;       /* or ABSENT */
     int64_t sack;      /* the right edge of the right-most block, or ABSENT */

@@ -444,18 +444,6 @@ static void take_line(struct reader *r)
         note_unread(&r->found, s);
 }
 
-/* Forgets the number of pure ACKs, which only -vv prints: no answer shall depend on that. */
-static void forget_seq(struct reading *reading)
-{
-    for (size_t i = 0; i < reading->count; i++) {
-        struct packet *p = &reading->packets[i];
-        if (p->size == 0 && !(p->flags & (SYN | FIN | RST))) {
-            p->seq = ABSENT;
-            p->end = ABSENT;
-        }
-    }
-}
-
 struct reading read_packets(FILE *in, bool ours, bool filtered)
 {
     struct reader r = { .found = { .ours = ours, .filtered = filtered },
@@ -470,7 +458,6 @@ struct reading read_packets(FILE *in, bool ours, bool filtered)
     if (!ours) {
         make_absolute(&r.out);
         make_times(&r.out, r.raw, r.untimed, are_differences(&r.times));
-        forget_seq(&r.out);
     }
     free(r.raw);
     r.out.complaint = complaint(&r.found, r.out.count);

@@ -399,6 +399,15 @@ static bool is_stray(struct thread *t, struct packet *p)
     return false;
 }
 
+/* Does P answer the SYN of T with the numbers of an older connection, which was not recorded? */
+static bool is_of_older(const struct thread *t, const struct packet *p)
+{
+    const int me = p->sender;
+    const bool is_asked = t->has_syn[!me] && !t->has_syn[me];
+
+    return is_asked && !(p->flags & SYN) && !answers(t, p);
+}
+
 static void take(struct thread *t, struct packet *p)
 {
     const int me = sender_in(t, p);
@@ -407,7 +416,7 @@ static void take(struct thread *t, struct packet *p)
     if (p->icmp == NULL)
         p->stray = is_stray(t, p);
     unwrap(t, p);
-    if (!(p->flags & RST) && p->icmp == NULL && !p->stray)
+    if (!(p->flags & RST) && p->icmp == NULL && !p->stray && !is_of_older(t, p))
         take_numbers(t, p);
     t->c.count++;
     if (p->icmp == NULL && !is_bare_syn(p))

@@ -61,7 +61,7 @@ my $all = verdicts(@recordings);
 compare($_, $all, @recordings) for '-nn -v', '-nn -vv -e', '-nn -# -tt -v -S';
 my $without_id = verdicts(@without_id) =~ s/ ICMP: .*//gr;    # -v prints what an error quotes
 compare($_, $without_id, @without_id)
-    for '-nn', '-nn -S', '-nn -e', '-nn -X', '-nn -A', '-nn -ttt', '-nn -tttt';
+    for '-nn', '-nn -S -e', '-nn -X -ttt', '-nn -A -tttt';
 my $of_samples = verdicts(@samples);
 compare($_, $of_samples, @samples) for '-n', '', '-v -XX -e', '-nn -t', '-nn -ttttt', '-nn -vvv -x';
 
