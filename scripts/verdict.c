@@ -14,6 +14,8 @@ static char text[ROOM];
 
 static const char *const end_name[ENDS] = { "client", "server" };
 
+static void add(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 static void add(const char *format, ...)
 {
     const size_t used = strlen(text);
