@@ -20,6 +20,7 @@
 
 #define LONGEST_END 280 /* bytes: a name has at most 253, and a port */
 #define NAME_WORDS 3    /* a name in somebody's /etc/hosts may have spaces */
+#define NESTED 8        /* packets in packets: more are no tunnels, but somebody's joke */
 
 /* What tcpdump prints behind addresses if another packet follows, in this line or the next one. A
  * new tunnel's words belong here. */
@@ -313,7 +314,7 @@ static bool read_words(struct reader *r, const char *s, bool words)
     struct ends outer;
     bool within = false;
 
-    while (find_ends(s, words, &ends)) {
+    for (int depth = 0; depth < NESTED && find_ends(s, words, &ends); depth++) {
         const char *rest = skip_checksum(ends.rest);
         read_ip(r, s, ends.from);
         r->found.packets++;
