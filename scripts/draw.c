@@ -374,8 +374,12 @@ static void print_packet(struct view *v, const struct packet *p)
     char between[BETWEEN + 1];
     char time[32] = "";
     int from = p->icmp != NULL ? 1 - p->sender : p->sender; /* an error comes from the other side */
-    char head = p->lost ? 'x' : from == CLIENT ? '>' : '<';
+    char head = '<';
 
+    if (from == CLIENT)
+        head = '>';
+    if (p->lost)
+        head = 'x';
     print_gap(v, p->time);
     if (p->hole)
         print_row(v, dots(v), "", "packets are missing", "");

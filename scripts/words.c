@@ -47,8 +47,11 @@ char *keep(const char *s, size_t n)
         block = zeroed(left, 1);
     }
     kept = block;
-    for (size_t i = 0; i < n; i++)
-        kept[i] = s[i] >= ' ' && s[i] <= '~' ? s[i] : '.';
+    for (size_t i = 0; i < n; i++) {
+        kept[i] = s[i];
+        if (s[i] < ' ' || s[i] > '~')
+            kept[i] = '.';
+    }
     kept[n] = '\0';
     block += n + 1;
     left -= n + 1;

@@ -2,8 +2,9 @@
 #   parse(FILE)            the page: { file, text, prose, sections }
 #   problems(SECTION)      does its commands where they are to be done; what is not as it is printed
 # A section is what stands under one heading, those of #### in it: { file, line, heading, steps }.
-# A step is a block of commands: { line, side_by_side, status, parts }. A part is what is typed in one
-# go, with the output, or the table of packets, that the page shows of it: { script, shown, rows }.
+# A step is a block of commands: { line, side_by_side, status, parts }. A part is what is typed in
+# one go, with the output, or the table of packets, that the page shows of it: { script, shown,
+# rows }.
 package Guide;
 use v5.36;
 use Lab;

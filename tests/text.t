@@ -145,7 +145,8 @@ for my $words (
 }
 
 subtest 'behind IPv6 extension headers stand the ports alone' => sub {
-    my $text = conversation('IP6 ') =~ s/IP6 (\S+)\.(\d+) > (\S+)\.(\d+): /IP6 $1 > $3: HBH $2 > $4: /gr;
+    my $ends = qr/IP6 (\S+)\.(\d+) > (\S+)\.(\d+): /;
+    my $text = conversation('IP6 ') =~ s/$ends/IP6 $1 > $3: HBH $2 > $4: /gr;
     is(verdicts_of_text($text), $reset, 'they belong to the addresses before them');
 };
 
