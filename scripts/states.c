@@ -311,6 +311,8 @@ static void hear(struct play *play, int i)
 {
     const struct packet *p = play->c->packet[i];
     struct end *me = &play->outcome.end[!p->sender];
+    const bool acks_syn = me->state == SYN_RECEIVED && !play->ack_missed &&
+                          p->heard_ack > me->iss;
 
     if (me->state == SYN_SENT) {
         hear_in_syn_sent(play, i);
@@ -318,9 +320,7 @@ static void hear(struct play *play, int i)
     }
     if (is_bare_syn(p))
         return;
-    if (p->flags & SYN) /* a SYN, ACK */
-        step(me, HEARS_ACK_OF_SYN);
-    else if (me->state == SYN_RECEIVED && !play->ack_missed && p->heard_ack > me->iss)
+    if (p->flags & SYN || acks_syn)
         step(me, HEARS_ACK_OF_SYN);
     hear_ack_of_fin(play, i);
 }
