@@ -70,7 +70,7 @@ if ($in_lab) {
 }
 
 # Seconds that a test waits for what never comes. PATIENCE=600 for emulated machines.
-our $patience = $ENV{PATIENCE} // 50;
+our $patience = $ENV{PATIENCE} // 120;
 alarm 6 * $patience;    # for the whole file
 
 our %started;           # pid => 1 of what start() began and what has not been seen to end
