@@ -11,7 +11,7 @@
 set -u
 usage=$(sed -n 's/^# \(usage: .*\)/\1/p' "$0")
 handed_over='PATH HOME USER LOGNAME SHELL TERM TZ TMPDIR LANG LC_ALL CC
-    CI MOMENTS N ONLY PATIENCE ROUNDS SEED' # for the tests
+    BUILD CI MOMENTS N ONLY PATIENCE ROUNDS SEED' # for the tests
 export PATH="$PATH:/usr/sbin" # a user's lacks it on Debian, and nft, ip, ss may be there
 
 fail() { # WORDS

@@ -58,16 +58,8 @@ our %wire = (
     3 => '>S <S. >. >P.4 <. <P.4 >. <R.',
 );
 
-# Behind sudo no environment arrives: what tests are told in it enter_lab() hands over as arguments.
-my @told = qw(BUILDS CC CI MOMENTS N ONLY PATIENCE ROUNDS SEED);
 my $in_lab = @ARGV && $ARGV[0] eq '--in-lab';
-if ($in_lab) {
-    shift @ARGV;
-    while (@ARGV && $ARGV[0] =~ /^([A-Z]+)=(.*)/s) {
-        $ENV{$1} = $2;
-        shift @ARGV;
-    }
-}
+shift @ARGV if $in_lab;
 
 # Seconds that a test waits for what never comes. PATIENCE=600 for emulated machines.
 our $patience = $ENV{PATIENCE} // 120;
@@ -121,8 +113,7 @@ sub enter_lab () {
     return if $in_lab;
     private_network();
     built();
-    my @told_now = map { "$_=$ENV{$_}" } grep { defined $ENV{$_} } @told;
-    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, '--in-lab', @told_now, @ARGV
+    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, '--in-lab', @ARGV
         or die "scripts/lab.sh: $!";
 }
 
