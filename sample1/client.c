@@ -18,7 +18,7 @@ int main(void)
 {
     const struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(8081),
                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 5 };
+    const struct timeval limit = { .tv_sec = 5 }; /* two silent clients may come first */
     struct sockaddr_in self;
     socklen_t length = sizeof self;
     char line[64];
@@ -56,7 +56,7 @@ static void check(ssize_t result, const char *call)
     }
 }
 
-/* Prints a step and its time: before send() and close(), after any other call. */
+/* Prints a step and its time. send(), close(): before the call; others: after it. */
 static void say(const char *step)
 {
     struct timespec now;

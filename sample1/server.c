@@ -20,7 +20,7 @@ int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8081),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): one client at a time */
+    const struct timeval limit = { .tv_sec = 2 }; /* a silent client makes the next one wait */
     const int on = 1;
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -35,15 +35,15 @@ int main(void)
         socklen_t length = sizeof peer;
         char line[64];
 
-        /* Sends nothing: the kernel has answered the SYN. */
+        /* accept() sends nothing: the kernel has answered the SYN. */
         const int connection = accept(listener, (struct sockaddr *)&peer, &length);
         check(connection, "accept");
         snprintf(line, sizeof line, "accept %s:%d", inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
         serve(connection);
-        /* Sends the ACK of the client's FIN now. Linux would delay it, and send it with our FIN. */
         say("setsockopt TCP_QUICKACK");
+        /* Sends the ACK of the client's FIN now. Linux would delay it, and send it with our FIN. */
         check(setsockopt(connection, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on), "TCP_QUICKACK");
         say("close");
         check(close(connection), "close"); /* sends FIN */
@@ -87,7 +87,7 @@ static void check(ssize_t result, const char *call)
     }
 }
 
-/* Prints a step and its time: before send(), setsockopt() and close(), after any other call. */
+/* Prints a step and its time. send(), setsockopt(), close(): before the call; others: after it. */
 static void say(const char *step)
 {
     struct timespec now;

@@ -1,4 +1,4 @@
-/* sample2/client.c - sends "ABCD", reads "CDEF", reads again: ECONNRESET, for RST has come.
+/* sample2/client.c - sends "ABCD", reads "CDEF", reads again: ECONNRESET, because RST came.
  * Run ./sample2/server, then ./sample2/client in a second terminal. */
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@ int main(void)
 {
     const struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(8082),
                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 5 };
+    const struct timeval limit = { .tv_sec = 5 }; /* two silent clients may come first */
     struct sockaddr_in self;
     socklen_t length = sizeof self;
     char line[64];
@@ -44,7 +44,7 @@ int main(void)
         return EXIT_FAILURE;
     }
     say("recv 4 bytes \"CDEF\"");
-    n = recv(connection, data, 1, 0); /* 0 would mean FIN; RST means ECONNRESET */
+    n = recv(connection, data, 1, 0); /* 0 would mean FIN; -1 and ECONNRESET mean RST */
     if (n != -1) {
         fprintf(stderr, "recv returned %zd, not ECONNRESET\n", n);
         return EXIT_FAILURE;
@@ -67,7 +67,7 @@ static void check(ssize_t result, const char *call)
     }
 }
 
-/* Prints a step and its time: before send() and close(), after any other call. */
+/* Prints a step and its time. send(), close(): before the call; others: after it. */
 static void say(const char *step)
 {
     struct timespec now;

@@ -19,7 +19,7 @@ int main(void)
 {
     const struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(8083),
                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 5 };
+    const struct timeval limit = { .tv_sec = 5 }; /* two silent clients may come first */
     struct sockaddr_in self;
     socklen_t length = sizeof self;
     char line[64];
@@ -45,7 +45,7 @@ int main(void)
         return EXIT_FAILURE;
     }
     say("recv 4 bytes \"CDEF\"");
-    n = recv(connection, data, 1, 0); /* 0 would mean FIN; RST means ECONNRESET */
+    n = recv(connection, data, 1, 0); /* 0 would mean FIN; -1 and ECONNRESET mean RST */
     if (n != -1) {
         fprintf(stderr, "recv returned %zd, not ECONNRESET\n", n);
         return EXIT_FAILURE;
@@ -68,7 +68,7 @@ static void check(ssize_t result, const char *call)
     }
 }
 
-/* Prints a step and its time: before send() and close(), after any other call. */
+/* Prints a step and its time. send(), close(): before the call; others: after it. */
 static void say(const char *step)
 {
     struct timespec now;

@@ -21,7 +21,7 @@ int main(void)
 {
     const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(8083),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    const struct timeval limit = { .tv_sec = 2 }; /* for recv(): one client at a time */
+    const struct timeval limit = { .tv_sec = 2 }; /* a silent client makes the next one wait */
     const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
     const int on = 1;
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -37,15 +37,15 @@ int main(void)
         socklen_t length = sizeof peer;
         char line[64];
 
-        /* Sends nothing: the kernel has answered the SYN. */
+        /* accept() sends nothing: the kernel has answered the SYN. */
         const int connection = accept(listener, (struct sockaddr *)&peer, &length);
         check(connection, "accept");
         snprintf(line, sizeof line, "accept %s:%d", inet_ntoa(peer.sin_addr), ntohs(peer.sin_port));
         say(line);
         check(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
         serve(connection);
-        /* Sends nothing, but makes close() send RST, not FIN, and leave no TIME-WAIT. */
         say("setsockopt SO_LINGER {1, 0}");
+        /* Sends nothing, but makes close() send RST, not FIN, and leave no TIME-WAIT. */
         check(setsockopt(connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
         say("close");
         check(close(connection), "close"); /* sends RST */
@@ -72,15 +72,15 @@ static void serve(int connection)
         perror("send");
         return;
     }
-    /* Wait for the ACK of "CDEF", for about 2 s. Without that, close() might send RST before the
-     * client's kernel has sent this ACK, or while it is on its way: other packets each time. */
+    /* Wait, about 2 s at most, until the client's kernel has acknowledged "CDEF". Without that, RST
+     * and ACK might cross, or the ACK never be sent: other packets from run to run. */
     struct pollfd client = { .fd = connection };
     for (int tries = 0; tries < 2000; tries++) {
-        int unacknowledged; /* bytes that were sent */
+        int unacknowledged; /* bytes */
         check(ioctl(connection, TIOCOUTQ, &unacknowledged), "TIOCOUTQ");
         if (unacknowledged == 0)
             break;
-        check(poll(&client, 1, 1), "poll"); /* waits 1 ms; not if the client has reset */
+        check(poll(&client, 1, 1), "poll"); /* 1 ms, or until the client resets */
     }
 }
 
@@ -92,7 +92,7 @@ static void check(ssize_t result, const char *call)
     }
 }
 
-/* Prints a step and its time: before send(), setsockopt() and close(), after any other call. */
+/* Prints a step and its time. send(), setsockopt(), close(): before the call; others: after it. */
 static void say(const char *step)
 {
     struct timespec now;
