@@ -19,7 +19,7 @@ PATH=$PATH:/usr/sbin
 
 asked=''     # to stop, by a signal
 work=''      # directory for what is temporary
-recording='' # FILE, once it is ours
+recording='' # 1: FILE is ours
 recorder=''  # pid of tcpdump, or of sudo, which passes on signals
 programs=''  # SAMPLE.ROLE:PID ...
 problem=''   # why the recording is not complete
@@ -70,13 +70,13 @@ ignore_signals() {
     trap '' INT TERM HUP QUIT PIPE
 }
 
-told_to_end() { # again at each look, for one that is just starting does not hear it
+ends_when_told() { # again at each look, for one that is just starting does not hear it
     kill "$recorder" 2>/dev/null
     ended "$recorder"
 }
 
 stop_recorder() {
-    await 5 told_to_end || kill -KILL "$recorder"
+    await 5 ends_when_told || kill -KILL "$recorder"
     wait "$recorder" 2>/dev/null
     status=$?
     recorder=''
@@ -142,7 +142,7 @@ while [ $# -gt 0 ]; do
 done
 
 for_printing='-[AeKnNqStvxX#]+|-c ?[1-9][0-9]*'
-printf '%s\n' "$*" | grep -Eqx "(($for_printing)( |\$))*" ||
+printf '%s\n' "$*" | tr '\n' ' ' | grep -Eqx "(($for_printing)? )*" ||
     bad_usage "$*: after -- may stand -A -e -K -n -N -q -S -t -v -x -X -# and -c N"
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
@@ -170,7 +170,7 @@ done
 
 # ---- who may capture -----------------------------------------------------------------------------
 command -v tcpdump >/dev/null || die 'tcpdump: not found (sudo apt-get install tcpdump)'
-tcpdump='setsid tcpdump' # Ctrl-C does not reach it
+tcpdump='setsid tcpdump' # Ctrl-C does not reach it, only what sudo starts
 way_out=''
 if [ "$(id -u)" -eq 0 ]; then
     [ -z "${SUDO_UID-}" ] || [ -O "$root" ] ||
@@ -184,7 +184,7 @@ elif ! complaint=$(tcpdump -i lo -L 2>&1 >/dev/null); then
 fi
 
 # ---- room for the recording, before there is one -------------------------------------------------
-make() { # NAME: a new file
+create() { # NAME: a new file
     complaint=$(ignore_signals && exec 2>&1 && set -C && : >"$1") ||
         die "$1: cannot be made (${complaint##*: })"
 }
@@ -214,13 +214,13 @@ for old in "$file" "$base".server.log "$base".client.log "$base".sample[1-9].*.l
     complaint=$(mv -n -- "$old" "$base.$number${old#"$base"}" 2>&1) ||
         die "$old: cannot be moved aside (${complaint##*: })"
 done
-make "$file"
-recording=$file
+create "$file"
 exec 8>>"$file"
 flock -n 8 || die "$busy"
+recording=1
 for sample in ${run:+$samples}; do
-    make "$(log_of server)"
-    make "$(log_of client)"
+    create "$(log_of server)"
+    create "$(log_of client)"
 done
 work=$(ignore_signals && mktemp -d) ||
     die 'no temporary directory can be made (TMPDIR names another place)'
@@ -228,7 +228,7 @@ echo 2>/dev/null >"$work/words" ||
     die "$work: no room (df shows where there is some; TMPDIR names it)"
 
 # ---- record --------------------------------------------------------------------------------------
-told() { # WHAT: how many packets have been WHAT, as the recorder has told last
+count_of() { # WHAT: how many packets were "received" ..., as the recorder has told last
     grep -o "[0-9]* packets* $1" "$work/words" | sed -n '$s/ .*//p'
 }
 
@@ -242,8 +242,9 @@ $tcpdump -i lo -s 256 -B 16384 -U --immediate-mode -w - "$filter" \
     </dev/null >&8 2>"$work/words" &
 recorder=$!
 tail=$(command -v gnutail || echo tail) # where coreutils are uutils, theirs is late
+# shellcheck disable=SC2048,SC2086 # words
 setsid "$tail" -c +1 -s 0.1 -f --pid="$recorder" -- "$file" 2>/dev/null |
-    setsid tcpdump -nn -l -r - "$@" 2>/dev/null &
+    setsid tcpdump -nn -l -r - $* 2>/dev/null &
 printer=$!
 await 900 asked_or has_said 'listening on' || # so long sudo waits for a password
     die 'tcpdump has not begun after 15 minutes'
@@ -255,8 +256,8 @@ if ended "$recorder"; then
     die "$(about_tcpdump "has not begun, status $?")$way_out"
 fi
 # On lo the kernel has each packet twice for tcpdump, and some from before it had its filter.
-received=$(told received)
-captured=$(told captured)
+received=$(count_of received)
+captured=$(count_of captured)
 unfiltered=$((received - 2 * captured))
 
 # ---- the conversations ---------------------------------------------------------------------------
@@ -272,7 +273,7 @@ listens() { # PID: does the server of $sample, or will it never?
 }
 
 # Lets the ladder look at FILE: sets conversations, their number, and ladder, its exit status (0:
-# all are whole). In a session of its own, for its tcpdump would hear Ctrl-C.
+# all are whole; 3: one is not). In a session of its own, for its tcpdump would hear Ctrl-C.
 check() {
     setsid "$root/scripts/ladder.sh" --verdict "$file" >"$work/verdicts" 2>"$work/ladder words"
     ladder=$?
@@ -319,22 +320,22 @@ stop_recorder
 
 failed=''
 for program in $programs; do
-    words=$work/${program%:*}
+    name=${program%:*}
+    words=$work/$name
     if [ -z "$asked" ] && ended "${program#*:}"; then
         wait "${program#*:}" 2>/dev/null
         status=$?
         [ "$status" -eq 0 ] || failed=1
         [ "$status" -eq 0 ] || [ -s "$words" ] || echo "exit status $status" >"$words"
     fi
-    name=${program%:*}
     [ ! -s "$words" ] || say "${name%.*} ${name#*.}: $(cat "$words")"
 done
 
 check
 packets=$(setsid tcpdump --count -r - <"$file" 2>/dev/null)
 packets=${packets:-0 packets}
-received=$(told received)
-dropped=$(told 'dropped by kernel')
+received=$(count_of received)
+dropped=$(count_of 'dropped by kernel')
 missing=$(((received - unfiltered) / 2 - ${packets%% *}))
 if [ -n "$problem" ]; then
     : # it is known
