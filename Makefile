@@ -3,17 +3,16 @@ CFLAGS = -O2 -g
 samples = $(wildcard sample[1-9])
 programs = $(samples:%=%/server) $(samples:%=%/client)
 rooms = $(wildcard scripts/*.c)
-ladder = $(if $(rooms),scripts/ladder)
 compile = $(CC) -std=c17 -Wall -Wextra -Wpedantic $(CPPFLAGS) $(CFLAGS) $(LDFLAGS)
 
-all: $(programs) $(ladder)
+all: $(programs) scripts/ladder
 
 $(samples): %: %/server %/client
 
 $(programs): %: %.c Makefile
 	$(compile) -o $@ $<
 
-scripts/ladder: $(rooms) scripts/ladder.h Makefile
+scripts/ladder: $(rooms) $(wildcard scripts/*.h) Makefile
 	$(compile) -o $@ $(rooms)
 
 demo: all
