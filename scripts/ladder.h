@@ -220,12 +220,6 @@ const char *verdict(const struct conversation *c, const struct outcome *outcome)
 
 const char *state_name(enum state state); /* "SYN-SENT" */
 
-/* A log of the samples' programs. */
-struct log {
-    const char *name;
-    bool used; /* it has calls of a conversation */
-};
-
 /* What a program did. */
 struct call {
     int64_t time;      /* on the clock of the packets */
@@ -240,9 +234,9 @@ struct calls {
     size_t count;
 };
 
-/* Reads COUNT LOGS, and finds the conversation of each call. Calls of no conversation are left out.
- * What it returns lasts until the program ends. */
-struct calls find_calls(struct log *logs, size_t count, const struct conversation *first);
+/* Reads those of COUNT FILES that are called *.log, and finds the conversation of each call. Calls of
+ * no conversation are left out. What it returns lasts until the program ends. */
+struct calls find_calls(char *const *files, size_t count, const struct conversation *first);
 
 /* What of a drawing is the same for all conversations. */
 struct drawing {
