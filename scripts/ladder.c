@@ -34,7 +34,7 @@ struct options {
 void *checked(void *memory)
 {
     if (memory == NULL) {
-        fputs("ladder.sh: no memory\n", stderr);
+        fputs("ladder.sh: out of memory (choose fewer packets: -- FILTER)\n", stderr);
         exit(NOT_WHOLE);
     }
     return memory;

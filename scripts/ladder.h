@@ -4,6 +4,7 @@
  *   read.c     lines that tcpdump printed                 -> struct packet
  *              with (read.h): lines.c, clock.c (times), fields.c (what is behind the addresses),
  *              bytes.c (-x), numbers.c (relative numbers), complaint.c, words.c (memory)
+ *   table.c    a hash table, for numbers.c and whose.c
  *   whose.c    all packets                                -> struct conversation
  *   heard.c    did a packet reach its receiver, and when? -> the part "heard" of struct packet
  *   states.c   RFC 9293: the state of each end            -> the part "states", struct outcome
@@ -94,6 +95,28 @@ void *checked(void *memory); /* MEMORY, or ends the program if it is NULL */
 bool is_reset(const struct packet *p);
 bool has_bytes(const struct packet *p); /* data, SYN or FIN: it takes room among the numbers */
 bool is_bare_syn(const struct packet *p); /* and no stray one */
+
+/* ---- table.c: found by two words, or by a word and a number ---------------------------------- */
+
+struct slot {
+    const char *word; /* NULL: it is free */
+    uint64_t other;
+    void *thing;
+};
+
+struct table {
+    struct slot *slots; /* NULL: there are none yet */
+    size_t size;        /* a power of two */
+    size_t used;
+};
+
+/* The slot of WORD and OTHER; a new one, of which the thing is NULL, if there was none. */
+struct slot *slot_of(struct table *table, const char *word, uint64_t other);
+
+/* The slot of a pair of ends, the same for both directions. */
+struct slot *slot_of_ends(struct table *table, const char *a, const char *b);
+
+/* ---- read.c ---------------------------------------------------------------------------------- */
 
 enum clock { SINCE_1970, TIME_OF_DAY, NO_TIMES };
 

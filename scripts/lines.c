@@ -69,7 +69,7 @@ static void unfold(struct lines *lines)
     while (full && lines->next && goes_on(lines->next)) {
         size_t length = lines->length + lines->next_length;
         full = lines->next_length == FOLDED;
-        lines->line = resize(lines->line, length + 1, 1);
+        lines->line = checked(realloc(lines->line, length + 1));
         memcpy(lines->line + lines->length, lines->next, lines->next_length + 1);
         lines->length = length;
         lines->room = length + 1;

@@ -26,52 +26,17 @@ struct pair {
     bool known;       /* base was taken */
 };
 
-struct pairs {
-    struct pair *table; /* empty places have no ends */
-    size_t places;      /* a power of 2 */
-    size_t count;
-};
-
-static struct pair *place_of(const struct pairs *all, const char *from, const char *to)
-{
-    uintptr_t mixed = ((uintptr_t)from >> 2) * 31 ^ ((uintptr_t)to >> 2) * 31;
-    size_t i = (mixed ^ mixed >> 15) & (all->places - 1);
-
-    for (;; i = (i + 1) & (all->places - 1)) {
-        struct pair *pair = &all->table[i];
-        if (!pair->end[0])
-            return pair;
-        if (pair->end[0] == from && pair->end[1] == to)
-            return pair;
-        if (pair->end[0] == to && pair->end[1] == from)
-            return pair;
-    }
-}
-
-static void enlarge(struct pairs *all)
-{
-    struct pairs old = *all;
-
-    all->places = old.places ? 2 * old.places : 256;
-    all->table = zeroed(all->places, sizeof *all->table);
-    for (size_t i = 0; i < old.places; i++)
-        if (old.table[i].end[0])
-            *place_of(all, old.table[i].end[0], old.table[i].end[1]) = old.table[i];
-    free(old.table);
-}
-
 /* The pair of the ends of P. */
-static struct pair *pair_of(struct pairs *all, const struct packet *p)
+static struct pair *pair_of(struct table *all, const struct packet *p)
 {
-    struct pair *pair;
+    struct slot *slot = slot_of_ends(all, p->from, p->to);
+    struct pair *pair = slot->thing;
 
-    if (2 * (all->count + 1) > all->places) /* half full */
-        enlarge(all);
-    pair = place_of(all, p->from, p->to);
-    if (!pair->end[0]) {
-        all->count++;
+    if (pair == NULL) {
+        pair = checked(malloc(sizeof *pair));
         *pair = (struct pair){ .end = { p->from, p->to }, .began = { ABSENT, ABSENT },
             .isn = { ABSENT, ABSENT }, .acked = { ABSENT, ABSENT } };
+        slot->thing = pair;
     }
     return pair;
 }
@@ -136,7 +101,7 @@ static void vote(struct pair *pair, int e, const struct packet *p)
 }
 
 /* Lets the packets vote. Returns the votes of all pairs: a pair without any does as the others. */
-static int64_t count_votes(struct pairs *all, const struct reading *reading)
+static int64_t count_votes(struct table *all, const struct reading *reading)
 {
     int64_t votes = 0;
 
@@ -153,11 +118,14 @@ static int64_t count_votes(struct pairs *all, const struct reading *reading)
         else if (pair->asked < ENOUGH)
             vote(pair, e, p);
     }
-    for (size_t i = 0; i < all->places; i++) {
-        votes += all->table[i].votes;
-        all->table[i].known = false;
-        all->table[i].isn[0] = ABSENT;
-        all->table[i].isn[1] = ABSENT;
+    for (size_t i = 0; i < all->size; i++) {
+        struct pair *pair = all->slots[i].thing;
+        if (pair == NULL)
+            continue;
+        votes += pair->votes;
+        pair->known = false;
+        pair->isn[0] = ABSENT;
+        pair->isn[1] = ABSENT;
     }
     return votes;
 }
@@ -197,7 +165,7 @@ static void shift(struct pair *pair, int e, struct packet *p, bool relative)
 /* Makes all numbers of READING those of the wire. */
 void make_absolute(struct reading *reading)
 {
-    struct pairs all = { 0 };
+    struct table all = { 0 };
     int64_t votes = count_votes(&all, reading);
 
     for (size_t i = 0; i < reading->count; i++) {
@@ -212,14 +180,14 @@ void make_absolute(struct reading *reading)
         else if (p->flags & RST)
             place_reset(pair, e, p);
     }
-    free(all.table);
+    free(all.slots);
 }
 
 /* ---- times ----------------------------------------------------------------------------------- */
 /* Without times: the timestamps of an end count milliseconds, as Linux does. */
 static void count_by_stamps(struct reading *reading, const struct raw *raw)
 {
-    struct pairs all = { 0 };
+    struct table all = { 0 };
     int64_t now = 0;
 
     for (size_t i = 0; i < reading->count; i++) {
@@ -235,7 +203,7 @@ static void count_by_stamps(struct reading *reading, const struct raw *raw)
         }
         p->time = now;
     }
-    free(all.table);
+    free(all.slots);
 }
 
 /* Makes the times of READING those of one clock. UNTIMED: packets at its beginning whose time is

@@ -204,9 +204,9 @@ static struct packet *new_packet(struct reader *r)
 {
     if (r->out.count == r->room) {
         r->room = r->room ? 2 * r->room : 1024;
-        r->out.packets = resize(r->out.packets, r->room, sizeof *r->out.packets);
+        r->out.packets = checked(realloc(r->out.packets, r->room * sizeof *r->out.packets));
         if (!r->found.ours)
-            r->raw = resize(r->raw, r->room, sizeof *r->raw);
+            r->raw = checked(realloc(r->raw, r->room * sizeof *r->raw));
     }
     return &r->out.packets[r->out.count];
 }

@@ -88,8 +88,6 @@ void make_absolute(struct reading *reading);
 void make_times(struct reading *reading, const struct raw *raw, size_t untimed, bool differences);
 
 /* ---- words.c: memory that lasts until the program ends --------------------------------------- */
-void *zeroed(size_t count, size_t size);
-void *resize(void *old, size_t count, size_t size);
 char *keep(const char *s, size_t n);
 const char *intern(const char *s, size_t n);
 
