@@ -92,7 +92,7 @@ static bool is_own(const struct play *play, int i)
         return true; /* it answers something older, and goes on */
     if (sender->state == SYN_SENT && answers_wrong_ack(play, i))
         return true;
-    if (later->opens || p->hole)
+    if (later->opens)
         return false;
     sends_beyond = is_past(later->end, p->seq);
     acks_beyond = is_past(later->ack, sender->rcv_nxt);
@@ -118,7 +118,7 @@ static bool leaves_nobody(const struct play *play, int i)
     const int next = later_of_sender(play, i)->next;
     const struct packet *answer;
 
-    if (next == -1 || next + 1 >= play->c->count || later_of_receiver(play, i)->next != -1)
+    if (next == -1 || next + 1 >= play->c->count)
         return false;
     answer = packet(play, next + 1);
     return is_reset(answer) && !(answer->flags & ACK) && answer->sender != p->sender &&

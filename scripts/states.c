@@ -285,7 +285,7 @@ static bool never_came(const struct play *play, int i)
         const struct packet *fin = play->c->packet[j];
 
         if (fin->sender != p->sender && fin->flags & FIN && fin->end == fin_end)
-            return fin->again && fin->time - p->time > play->c->on_the_way;
+            return fin->time - p->time > play->c->on_the_way;
         if (fin->sender == p->sender && !is_reset(fin))
             return false;
     }
@@ -352,7 +352,7 @@ static void hear_fins(struct play *play, int i, const int fin[ENDS])
 
         if (p == NULL || p->heard != i)
             continue;
-        if (has_connection(receiver) && play->outcome.reset == -1 && meets_nobody(play, i)) {
+        if (has_connection(receiver) && meets_nobody(play, i)) {
             receiver->state = CLOSED;
             play->outcome.forgotten = true;
         } else
@@ -369,14 +369,6 @@ static void take_numbers(struct play *play, const struct packet *p)
     struct end *peer = &play->outcome.end[!p->sender];
 
     if (p->flags & SYN) {
-        if (me->iss != ABSENT && me->iss != p->seq) {
-            me->fin_end = ABSENT;
-            me->snd_nxt = ABSENT;
-        }
-        if (!(p->flags & ACK) && play->outcome.reset != -1) {
-            me->rcv_nxt = ABSENT;
-            peer->rcv_nxt = ABSENT;
-        }
         me->iss = p->seq;
     }
     if (p->hole) {

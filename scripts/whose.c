@@ -179,7 +179,7 @@ static struct thread *nearest(struct thread *newest, const struct packet *p)
 /* A SYN opens nothing if its sender goes on with the older conversation (RFC 5961: a blind SYN). */
 static void take_back(struct thread *syns, struct thread *older, struct slot *slot)
 {
-    if (slot->thing != syns || older != syns->older || older->only_syns)
+    if (older != syns->older)
         return;
     syns->merged = older;
     slot->thing = older;
