@@ -52,21 +52,18 @@ static const char *read_time_of_day(const char *s, int64_t *time)
     return s;
 }
 
-/* Seconds since 1970, with at least six digits behind the point. */
+/* Seconds since 1970. */
 static const char *read_seconds(const char *s, int64_t *time)
 {
     int64_t seconds;
     int64_t fraction;
     const char *point = read_number(s, &seconds);
-    const char *end;
 
     if (!point || *point != '.')
         return NULL;
-    end = read_fraction(point + 1, &fraction);
-    if (end - point <= 6)
-        return NULL;
+    s = read_fraction(point + 1, &fraction);
     *time = seconds * SECOND + fraction;
-    return end;
+    return s;
 }
 
 /* YYYY-MM-DD as days since 1970. Years begin in March, so that a leap day is the last of a year. */

@@ -100,11 +100,9 @@ static void vote(struct pair *pair, int e, const struct packet *p)
         pair->votes--;
 }
 
-/* Lets the packets vote. Returns the votes of all pairs: a pair without any does as the others. */
-static int64_t count_votes(struct table *all, const struct reading *reading)
+/* Lets the packets vote. */
+static void count_votes(struct table *all, const struct reading *reading)
 {
-    int64_t votes = 0;
-
     for (size_t i = 0; i < reading->count; i++) {
         const struct packet *p = &reading->packets[i];
         struct pair *pair = pair_of(all, p);
@@ -122,12 +120,10 @@ static int64_t count_votes(struct table *all, const struct reading *reading)
         struct pair *pair = all->slots[i].thing;
         if (pair == NULL)
             continue;
-        votes += pair->votes;
         pair->known = false;
         pair->isn[0] = ABSENT;
         pair->isn[1] = ABSENT;
     }
-    return votes;
 }
 
 /* A bare RST. Its number is that of the wire; but where no SYN was printed, the others may be
@@ -139,7 +135,7 @@ static void place_reset(const struct pair *pair, int e, struct packet *p)
 
     if (known || expected == ABSENT)
         return;
-    if (distance(p->seq, expected) > WINDOW || (pair->known && pair->base[e] == ABSENT)) {
+    if (distance(p->seq, expected) > WINDOW) {
         p->end = plus(p->end, expected - p->seq);
         p->seq = expected;
     }
@@ -166,13 +162,13 @@ static void shift(struct pair *pair, int e, struct packet *p, bool relative)
 void make_absolute(struct reading *reading)
 {
     struct table all = { 0 };
-    int64_t votes = count_votes(&all, reading);
 
+    count_votes(&all, reading);
     for (size_t i = 0; i < reading->count; i++) {
         struct packet *p = &reading->packets[i];
         struct pair *pair = pair_of(&all, p);
         int e = p->from != pair->end[0];
-        bool relative = pair->votes > 0 || (pair->votes == 0 && votes > 0);
+        bool relative = pair->votes > 0;
         if (p->flags & SYN)
             pair->isn[e] = p->seq;
         if (p->flags & ACK)

@@ -40,6 +40,7 @@ sub file ($bytes) {
     return save("$dir/file" . $n++, $bytes);
 }
 
+my $cut = '12:00:00.0 IP a.1 > b.2: Flags ';
 my %arguments = (
     'a directory' => [$dir],
     'no such file' => ["$dir/none"],
@@ -48,7 +49,7 @@ my %arguments = (
     'neither a recording nor text of tcpdump' => [file('x' x 100)],
     'compressed' => [file("\x1f\x8b\x08\0\0\0")],
     'a recording of snoop' => [file("snoop\0\0\0\0\0\0\2")],
-    'not understood, cut' => [file("12:00:00.0 IP a.1 > b.2: Flags [R.], seq 1, a\n")],
+    '2 lines of TCP not understood, cut' => [file("$cut\[S], se\n$cut\[R.], seq 1, a\n")],
     'no TCP in it that FILTER chooses' => [$sample2, '--', 'port 9'],
     'FILTER: .*syntax error' => [$sample2, '--', 'port'],
     'FILTER needs a recording' => [$text, '--', 'port 80'],
