@@ -94,7 +94,6 @@ static void take_time(struct times *times, int64_t printed)
     if (times->count == 0)
         times->first = printed;
     times->count++;
-    times->equal += printed == times->printed;
     times->earlier += printed < times->printed;
     times->sum += printed;
     times->printed = printed;
@@ -159,6 +158,5 @@ const char *read_time(struct times *times, const char *s, bool *timed)
 /* Are the times differences, as -ttt prints them? They begin with 0 and go back. */
 bool are_differences(const struct times *times)
 {
-    return times->first == 0 && (times->earlier * SELDOM > times->count
-        || (times->earlier + times->equal) * 2 > times->count);
+    return times->first == 0 && times->earlier * SELDOM > times->count;
 }

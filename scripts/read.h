@@ -31,8 +31,7 @@ struct times {
     int64_t midnights;
     int64_t sum;        /* of all that was printed: -ttt prints differences */
     size_t count;
-    size_t equal;       /* times that are the one before */
-    size_t earlier;     /* or go back */
+    size_t earlier;     /* times that go back */
 };
 
 const char *read_time(struct times *times, const char *s, bool *timed);

@@ -167,7 +167,7 @@ static struct thread *nearest(struct thread *newest, const struct packet *p)
     for (struct thread *t = newest->older; t != NULL && looked_at < OLDER; t = t->older) {
         const int64_t far = distance_from(t, p);
 
-        if (far < least && far < WINDOW) {
+        if (far < least) {
             least = far;
             best = t;
         }
