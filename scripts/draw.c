@@ -310,7 +310,7 @@ static void compose(struct text *words, const struct packet *p, enum shorter sho
     add_flags(words, shorter < NO_PSH ? p->flags : p->flags & ALL_BUT_PSH);
     if (p->size > 0 && p->size <= SHORT && is_known && shorter < ONLY_SIZE)
         add_data(words, p);
-    else if (is_tls_alert(p) && shorter < ONLY_SIZE)
+    else if (is_tls_alert(p))
         add(words, " TLS alert");
     else if (p->size > 0 && shorter < NO_SIZE)
         add_size(words, p, shorter >= TIGHT);

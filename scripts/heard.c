@@ -71,7 +71,7 @@ static void find_again(struct conversation *c)
         if (acks_more)
             mine->ack = p->ack;
         if (!has_bytes(p)) { /* Linux sends its probes without a byte */
-            p->keep_alive = p->seq != ABSENT && p->seq + 1 == mine->to && mine->acked == mine->to;
+            p->keep_alive = p->seq != ABSENT && p->seq + 1 == mine->to;
             continue;
         }
         p->again = has_begun_within(mine, p) && p->end <= mine->to;
@@ -129,7 +129,7 @@ static bool is_behind_lost_bytes(const struct conversation *c, int i)
 
         if (p->sender != fin->sender && p->ack > acked)
             acked = p->ack;
-        if (p->sender == fin->sender && has_waited(p) && !(p->flags & SYN) && p->end > sent_again)
+        if (p->sender == fin->sender && has_waited(p) && p->end > sent_again)
             sent_again = p->end;
     }
     return sent_again > acked;

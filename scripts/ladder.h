@@ -65,7 +65,6 @@ struct packet {
     int64_t seq;       /* the first number, or ABSENT, as of a pure ACK without -vv */
     int64_t end;       /* the one after the last (SYN and FIN count 1), or ABSENT */
     int64_t ack;       /* or ABSENT */
-    int64_t sack;      /* the right edge of the right-most block, or ABSENT */
     uint32_t size;     /* bytes of data */
     int32_t window;    /* as printed; -1: not known */
     int32_t id;        /* of IPv4; -1: not known, or an ICMP error */
@@ -168,7 +167,6 @@ struct end {
     int64_t iss;        /* the number of its SYN */
     int64_t snd_nxt;    /* the one after the last that it has sent */
     int64_t rcv_nxt;    /* the last that it has acknowledged */
-    int64_t sacked;     /* right edge of the latest block that it has acknowledged */
     int64_t fin_end;    /* the number after its FIN */
     bool fin_acked;
     bool has_older;     /* it answers for an older connection */

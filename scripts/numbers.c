@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #define WINDOW 16777216 /* bytes: larger than any window that is in use */
-#define ENOUGH 8        /* packets that decide for a pair: a stray one may be among them */
 #define MILLISECOND 1000
 
 /* Two ends. Arrays have a member for each of them. */
@@ -21,7 +20,6 @@ struct pair {
     int64_t isn[2];   /* of its SYN */
     int64_t acked[2]; /* the latest that it acknowledged */
     int64_t began[2]; /* what its timestamp would have been at the time 0 */
-    int asked;        /* packets that have voted */
     int votes;        /* for relative numbers, less those for absolute ones */
     bool known;       /* base was taken */
 };
@@ -93,7 +91,6 @@ static void vote(struct pair *pair, int e, const struct packet *p)
         if_relative += distance_from_start(pair, e, p->seq + pair->base[e]);
         if_absolute += distance_from_start(pair, e, p->seq);
     }
-    pair->asked++;
     if (if_relative < if_absolute)
         pair->votes++;
     if (if_relative > if_absolute)
@@ -113,7 +110,7 @@ static void count_votes(struct table *all, const struct reading *reading)
             continue;
         if (p->flags & SYN || !pair->known)
             take_base(pair, e, p);
-        else if (pair->asked < ENOUGH)
+        else
             vote(pair, e, p);
     }
     for (size_t i = 0; i < all->size; i++) {
@@ -153,8 +150,6 @@ static void shift(struct pair *pair, int e, struct packet *p, bool relative)
         p->end = plus(p->end, pair->base[e]);
         p->ack = plus(p->ack, pair->base[!e]);
     }
-    if (relative)
-        p->sack = plus(p->sack, pair->base[!e]);
     pair->acked[e] = p->ack;
 }
 

@@ -220,7 +220,7 @@ static bool take_packet(struct reader *r, const struct ends *ends, const struct 
     bool error_cut = r->head.icmp && behind(ends->rest, "[|tcp]");
 
     *p = (struct packet){ .time = r->times.time, .view = r->head.view ? r->head.view : r->any,
-        .icmp = r->head.icmp, .seq = ABSENT, .end = ABSENT, .ack = ABSENT, .sack = ABSENT,
+        .icmp = r->head.icmp, .seq = ABSENT, .end = ABSENT, .ack = ABSENT,
         .window = -1, .id = r->head.id, .ttl = r->head.ttl, .note = "" };
     if (!error_cut && !read_fields(ends->rest, p, &stamp))
         return false;

@@ -110,7 +110,7 @@ static bool has_heard_fin(const struct end *end)
     return end->state == CLOSE_WAIT || end->state == LAST_ACK || end->state == CLOSING;
 }
 
-/* Does the receiver of RST I send nothing more, and answer the next packet with a bare RST? Then it
+/* Does the receiver of RST I send nothing more, and answer the next packet with a RST? Then it
  * has no connection any more: whatever number the RST had, it was believed. */
 static bool leaves_nobody(const struct play *play, int i)
 {
@@ -121,8 +121,7 @@ static bool leaves_nobody(const struct play *play, int i)
     if (next == -1 || next + 1 >= play->c->count)
         return false;
     answer = packet(play, next + 1);
-    return is_reset(answer) && !(answer->flags & ACK) && answer->sender != p->sender &&
-           answer->seq == packet(play, next)->ack;
+    return is_reset(answer) && answer->sender != p->sender;
 }
 
 /* Has RST I a number at which its receiver believes it? */
@@ -139,8 +138,6 @@ static bool is_acceptable(const struct play *play, int i)
     if (sender->snd_nxt == ABSENT || receiver->rcv_nxt == ABSENT)
         return true;
     if (p->seq == receiver->rcv_nxt) /* 3.10.7.4 */
-        return true;
-    if (p->seq == receiver->sacked) /* Linux, tcp_validate_incoming(): the right edge of a SACK */
         return true;
     if (p->seq == receiver->rcv_nxt - 1 && has_heard_fin(receiver)) /* Linux, tcp_reset_check() */
         return true;

@@ -71,7 +71,7 @@ static bool is_ack_on_fin(const struct conversation *c, int closer)
 
         if (p->sender == closer && p->flags & FIN && fin_end == ABSENT)
             fin_end = p->end;
-        if (p->sender != closer && fin_end != ABSENT && p->ack != ABSENT && p->ack >= fin_end)
+        if (p->sender != closer && fin_end != ABSENT && p->ack >= fin_end)
             return p->flags & FIN;
     }
     return false;
@@ -93,7 +93,7 @@ static bool is_half_open(const struct outcome *o, int e)
 {
     const enum state state = o->end[e].state;
 
-    return o->end[!e].state == CLOSED && state >= ESTABLISHED && state <= LAST_ACK;
+    return o->end[!e].state == CLOSED && state >= ESTABLISHED;
 }
 
 /* ---- words ----------------------------------------------------------------------------------- */

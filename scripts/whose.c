@@ -216,7 +216,7 @@ static struct thread *find_thread(struct slot *slot, const struct packet *p)
 static bool same_content(const struct packet *p, const struct packet *q)
 {
     return p->from == q->from && p->flags == q->flags && p->seq == q->seq && p->end == q->end &&
-           p->ack == q->ack && p->sack == q->sack && p->icmp == q->icmp;
+           p->ack == q->ack && p->icmp == q->icmp;
 }
 
 /* Is P, just read, another view of Q, which says the same? UNANSWERED: the peer has said nothing in
@@ -229,8 +229,6 @@ static bool is_view(const struct thread *t, const struct packet *p, const struct
         return p->id == q->id;
     if (p->view != NULL && q->view != NULL && strcmp(p->view, "any") != 0)
         return p->view != q->view;
-    if (p->id > 0 && q->id > 0 && p->id != q->id)
-        return false;
     return unanswered && (is_bare_syn(p) || t->c.copies > 0);
 }
 
@@ -268,7 +266,6 @@ static void unwrap(const struct thread *t, struct packet *p)
     p->seq = unwrapped(p->seq, t->near[p->sender]);
     p->end = p->seq == ABSENT ? ABSENT : p->seq + length;
     p->ack = unwrapped(p->ack, t->near[!p->sender]);
-    p->sack = unwrapped(p->sack, t->near[!p->sender]);
 }
 
 /* Remembers the numbers of P, no RST. */
@@ -403,8 +400,6 @@ static bool fits(const struct thread *t, const struct thread *other, int e)
 {
     const int64_t theirs = t->has_syn[e] ? other->first[e] : other->near[e];
 
-    if (t->has_syn[e] && !other->has_syn[e])
-        return false;
     return t->first[e] != ABSENT && theirs != ABSENT && away(t->first[e], theirs) == 0;
 }
 

@@ -104,7 +104,6 @@ sub shifted ($line) {
     $line =~ s/ seq \K(\d+)/($1 + $mine) % 2**32/e if !$is_refusal;
     $line =~ s/ seq \d+:\K(\d+)/($1 + $mine) % 2**32/e;
     $line =~ s/ ack \K(\d+)/($1 + $yours) % 2**32/e;
-    $line =~ s/[{:]\K(\d+)(?=[:}])/($1 + $yours) % 2**32/ge if $line =~ / sack /;
     return $line;
 }
 
