@@ -434,13 +434,8 @@ static void print_fold(struct view *v, int i, int count)
         again += v->c->packet[i]->again;
         v->latest = v->c->packet[i]->time;
     }
-    add_number(&between, count, " packets, ");
-    add_number(&between, bytes, " bytes");
-    if (between.length > BETWEEN) {
-        between.length = 0;
-        add_number(&between, count, " packets");
-        add_number(&right, bytes, again > 0 ? " bytes, " : " bytes");
-    }
+    add_number(&between, count, " packets");
+    add_number(&right, bytes, again > 0 ? " bytes, " : " bytes");
     if (again > 0)
         add_number(&right, again, " came again");
     add_bytes(&between, "", 1); /* the end of a string */

@@ -54,10 +54,8 @@ static void take_options(struct options *options, int argc, char *argv[])
         default: exit(USAGE);
         }
     }
-    if (optind == argc) {
-        fputs("ladder: no FILE (scripts/ladder.sh starts it)\n", stderr);
+    if (optind == argc)
         exit(USAGE);
-    }
     options->file = argv[optind++];
     options->logs = argv + optind;
     options->log_count = (size_t)(argc - optind);

@@ -58,8 +58,7 @@ struct packet {
     int64_t time;      /* since 1970, or since midnight, see struct reading */
     const char *from;  /* ADDRESS.PORT as tcpdump writes it; equal words are the same pointer. */
     const char *to;    /* Of an ICMP error: those of the packet that it quotes, as the numbers */
-    const char *view;   /* where it was recorded ("eth0 In"; "any": somewhere), or NULL; equal
-                         * words, same pointer */
+    const char *view;  /* where it was recorded ("eth0 In"), or NULL; equal words, same pointer */
     const char *icmp;  /* what an ICMP error says ("host unreachable"), NULL if this is TCP */
     const char *data;  /* its first bytes, at most 16, as hexadecimal digits; NULL: not known */
     int64_t seq;       /* the first number, or ABSENT, as of a pure ACK without -vv */

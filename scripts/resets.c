@@ -184,20 +184,6 @@ static bool is_ignored_in_time_wait(const struct play *play, int i)
     return receiver->ignores || (next != -1 && !is_on_the_way(play, next, i));
 }
 
-/* Does the receiver of RST I send bytes again before the next RST? It has waited for an answer. */
-static bool waits_for_answer(const struct play *play, int i)
-{
-    const struct later *later = later_of_receiver(play, i);
-
-    for (int j = later->next; j <= later->until; j++) {
-        const struct packet *p = packet(play, j);
-
-        if (p->sender != packet(play, i)->sender && p->again && !p->keep_alive)
-            return true;
-    }
-    return false;
-}
-
 /* What became of RST I, which is acceptable: its receiver believed it, or ignored it, or sent its
  * next packets while the RST was on the way, or never had it. */
 static enum fate fate_of(const struct play *play, int i)
@@ -216,8 +202,6 @@ static enum fate fate_of(const struct play *play, int i)
         return IGNORED;
     if (asks_for_data(play, i))
         return IGNORED;
-    if (waits_for_answer(play, i))
-        return LOST;
     return is_on_the_way(play, last, i) ? CROSSED : LOST;
 }
 
@@ -272,15 +256,11 @@ static void reset_nobody(struct play *play, int i, bool own)
 }
 
 /* A RST that is not acceptable changes nothing; but an end that sends one to a SYN is there. */
-static void ignore(struct play *play, int i, bool own)
+static void ignore(struct play *play, int i)
 {
     struct packet *p = play->c->packet[i];
     struct end *sender = &play->outcome.end[p->sender];
 
-    if (!own) {
-        forge(play, p, IGNORED);
-        return;
-    }
     p->note = " ignored";
     if (sender->state == SILENT && receiver_of(play, i)->state == SYN_SENT &&
         !later_of_sender(play, i)->opens) {
@@ -336,7 +316,7 @@ void play_reset(struct play *play, int i)
         return;
     }
     if (!is_acceptable(play, i)) {
-        ignore(play, i, own);
+        ignore(play, i);
         return;
     }
     goes_on_opening = own && sender->state == SYN_SENT && later_of_sender(play, i)->last != -1 &&

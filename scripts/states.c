@@ -284,8 +284,6 @@ static bool never_came(const struct play *play, int i)
 
         if (fin->sender != p->sender && fin->flags & FIN && fin->end == fin_end)
             return fin->time - p->time > play->c->on_the_way;
-        if (fin->sender == p->sender && !is_reset(fin))
-            return false;
     }
     return false;
 }

@@ -79,8 +79,6 @@ static bool is_ack_on_fin(const struct conversation *c, int closer)
 
 static const char *kind_of(const struct packet *p)
 {
-    if (is_reset(p))
-        return "RST";
     if (p->flags & SYN)
         return p->flags & ACK ? "SYN, ACK" : "SYN";
     if (p->flags & FIN)

@@ -11,7 +11,6 @@
 #include "ladder.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     WINDOW = 1 << 20,     /* numbers so near are of one connection: few windows are larger */
@@ -176,15 +175,6 @@ static struct thread *nearest(struct thread *newest, const struct packet *p)
     return best;
 }
 
-/* A SYN opens nothing if its sender goes on with the older conversation (RFC 5961: a blind SYN). */
-static void take_back(struct thread *syns, struct thread *older, struct slot *slot)
-{
-    if (older != syns->older)
-        return;
-    syns->merged = older;
-    slot->thing = older;
-}
-
 static struct thread *find_thread(struct slot *slot, const struct packet *p)
 {
     struct thread *newest = slot->thing;
@@ -204,8 +194,10 @@ static struct thread *find_thread(struct slot *slot, const struct packet *p)
 
         if (newest->c.end[opener] != p->from)
             newest->c.has_older = true; /* it answers for the older one */
-        else if (!(p->flags & RST))
-            take_back(newest, t, slot);
+        else if (!(p->flags & RST)) { /* RFC 5961: a blind SYN opens nothing */
+            newest->merged = t;
+            slot->thing = t;
+        }
     } else if (t == newest && p->flags & SYN && distance_from(t, p) > WINDOW && !t->only_syns)
         t = slot->thing = begin(newest, p); /* a SYN, ACK of a connection whose SYN is not there */
     return t;
@@ -227,7 +219,7 @@ static bool is_view(const struct thread *t, const struct packet *p, const struct
 {
     if (p->id > 0 && q->id > 0 && t->ids_change[p->sender])
         return p->id == q->id;
-    if (p->view != NULL && q->view != NULL && strcmp(p->view, "any") != 0)
+    if (p->view != NULL && q->view != NULL)
         return p->view != q->view;
     return unanswered && (is_bare_syn(p) || t->c.copies > 0);
 }
