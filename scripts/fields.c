@@ -142,15 +142,15 @@ static bool read_new_fields(const char *s, struct packet *p, int64_t *stamp)
 static bool read_old_fields(const char *s, struct packet *p, int64_t *stamp)
 {
     const char *field;
-    const char *close;
 
     s = read_flags(s, &p->flags);
     s = skip_spaces(s);
     if (is_digit(*s)) {
         s = read_sequence(s, p);
-        if (!s || *s != '(' || (close = strchr(s, ')')) == NULL)
+        if (!s || *s != '(')
             return false;
-        s = skip_spaces(close + 1);
+        s += strcspn(s, " "); /* its length in brackets */
+        s = skip_spaces(s);
     }
     if ((field = behind(s, "ack ")) != NULL) {
         s = read_number(field, &p->ack);

@@ -254,8 +254,8 @@ struct calls {
     size_t count;
 };
 
-/* Reads those of COUNT FILES that are called *.log, and finds the conversation of each call. Calls of
- * no conversation are left out. What it returns lasts until the program ends. */
+/* Reads those of COUNT FILES that are called *.log, and finds the conversation of each call. Calls
+ * of no conversation are left out. What it returns lasts until the program ends. */
 struct calls find_calls(char *const *files, size_t count, const struct conversation *first);
 
 /* What of a drawing is the same for all conversations. */

@@ -75,7 +75,7 @@ find_packets() { # FILE
     fi
 }
 
-# Sets recording if packets is one: pcap in either byte order, with micro- or nanoseconds, or pcapng.
+# Sets recording if packets is one: pcap of either byte order, with micro- or nanoseconds; pcapng.
 find_kind() {
     case $(od -An -tx1 -N4 "$packets") in
     ' d4 c3 b2 a1' | ' a1 b2 c3 d4') recording=1 ;;

@@ -41,7 +41,7 @@ static void fetch(struct lines *lines)
     zero = lines->next;
     while ((zero = memchr(zero, '\0', (size_t)(lines->next + n - zero))) != NULL)
         *zero = '.';
-    while (n > 0 && (lines->next[n - 1] == '\n' || lines->next[n - 1] == '\r'))
+    if (n > 0 && lines->next[n - 1] == '\n')
         n--;
     lines->next[n] = '\0';
     lines->next_length = (size_t)n;

@@ -102,7 +102,7 @@ try('logs', sub { return ('', $printed, damaged(@logs)) });
 
 # ---- size ---------------------------------------------------------------------------------------
 
-# What would take minutes if time were not linear in the size of the input. (ASan's strstr() is not.)
+# What would take minutes if time were not linear in the size of the input; ASan's strstr() is not.
 $ladder = 'scripts/ladder';
 my $port = '192.0.2.1.7000 > 198.51.100.1.80';
 my $client = 'client connect 198.51.100.1:80 from 192.0.2.1:7000';
