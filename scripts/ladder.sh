@@ -19,7 +19,7 @@
 set -eu
 usage='usage: scripts/ladder.sh [--no-time] [--verdict] FILE... [-- FILTER]'
 here=$(dirname -- "$0")
-small=1048576 # bytes. Data of larger recordings is not shown: tcpdump -x would take too long
+small=262144  # bytes. Data of larger recordings is not shown: tcpdump -x would take too long
 options=''    # for the program
 filter=''
 copy=''       # of what can be read only once
