@@ -29,7 +29,6 @@ struct session {
     char *end[ENDS];                /* ADDRESS.PORT, as tcpdump writes it */
     int role;                       /* which of the programs this is */
     int64_t time;                   /* of its first call, since midnight */
-    struct log *log;
     const struct conversation *its; /* NULL if none */
     int64_t late;                   /* so long after the conversation's begin is it */
 };
@@ -142,14 +141,13 @@ static void add_line(struct logbook *book, int64_t time, const char *words, size
 /* What is remembered from one line of a log to the next. */
 struct reader {
     struct logbook *book;
-    struct log *log;
     char *listener;      /* ADDRESS.PORT of the server's, or NULL */
     size_t session[ENDS]; /* of the server's and the client's lines: its number + 1; 0: none */
 };
 
 static void read_line(struct reader *reader, const char *words)
 {
-    struct session session = { .log = reader->log };
+    struct session session = { 0 };
     const char *call;
 
     if (!take_time(&words, &session.time))
@@ -180,11 +178,11 @@ static void read_line(struct reader *reader, const char *words)
         add_line(reader->book, session.time, call, reader->session[session.role] - 1);
 }
 
-/* Reads LOG, if it can be read. */
-static void read_log(struct logbook *book, struct log *log)
+/* Reads the log NAME, if there is one. */
+static void read_log(struct logbook *book, const char *name)
 {
-    struct reader reader = { .book = book, .log = log };
-    FILE *in = fopen(log->name, "r");
+    struct reader reader = { .book = book };
+    FILE *in = fopen(name, "r");
     char *words = NULL;
     size_t room = 0;
 
@@ -288,7 +286,6 @@ static void find_conversation(const struct index *index, struct session *s)
         return;
     prefer(s, index->begin[next > begin ? next - 1 : end - 1].c); /* phases go round */
     prefer(s, index->begin[next < end ? next : begin].c);
-    s->log->used |= s->its != NULL;
 }
 
 /* Finds the conversation of each session. A conversation has one session of either program: the
@@ -341,13 +338,21 @@ static int64_t time_of(const struct line *line, const struct session *s)
     return s->its->begin + s->late + since;
 }
 
-struct calls find_calls(struct log *logs, size_t count, const struct conversation *first)
+static bool is_log(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+
+    return dot != NULL && strcmp(dot, ".log") == 0;
+}
+
+struct calls find_calls(char *const *files, size_t count, const struct conversation *first)
 {
     struct logbook book = { 0 };
     struct calls calls = { NULL, 0 };
 
     for (size_t i = 0; i < count; i++)
-        read_log(&book, &logs[i]);
+        if (is_log(files[i]))
+            read_log(&book, files[i]);
     if (book.session_count == 0)
         return calls;
     find_conversations_of(&book, first);

@@ -52,21 +52,18 @@ static const char *read_time_of_day(const char *s, int64_t *time)
     return s;
 }
 
-/* Seconds since 1970, with at least six digits behind the point. */
+/* Seconds since 1970. */
 static const char *read_seconds(const char *s, int64_t *time)
 {
     int64_t seconds;
     int64_t fraction;
     const char *point = read_number(s, &seconds);
-    const char *end;
 
     if (!point || *point != '.')
         return NULL;
-    end = read_fraction(point + 1, &fraction);
-    if (end - point <= 6)
-        return NULL;
+    s = read_fraction(point + 1, &fraction);
     *time = seconds * SECOND + fraction;
-    return end;
+    return s;
 }
 
 /* YYYY-MM-DD as days since 1970. Years begin in March, so that a leap day is the last of a year. */
@@ -97,7 +94,6 @@ static void take_time(struct times *times, int64_t printed)
     if (times->count == 0)
         times->first = printed;
     times->count++;
-    times->equal += printed == times->printed;
     times->earlier += printed < times->printed;
     times->sum += printed;
     times->printed = printed;
@@ -162,6 +158,5 @@ const char *read_time(struct times *times, const char *s, bool *timed)
 /* Are the times differences, as -ttt prints them? They begin with 0 and go back. */
 bool are_differences(const struct times *times)
 {
-    return times->first == 0 && (times->earlier * SELDOM > times->count
-        || (times->earlier + times->equal) * 2 > times->count);
+    return times->first == 0 && times->earlier * SELDOM > times->count;
 }

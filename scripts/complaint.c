@@ -67,10 +67,7 @@ static char *complain_of_message(const char *message)
 
     if (loop)
         message = loop;
-    if (behind(message, "unknown file")) {
-        message = "not a recording";
-        way_out = "scripts/capture.sh writes some";
-    } else if (strstr(message, "filter expression")) {
+    if (strstr(message, "filter expression")) {
         before = "FILTER: ";
         way_out = "man pcap-filter";
     } else if (behind(message, "truncated")) {

@@ -268,11 +268,11 @@ static void add_data(struct text *words, const struct packet *p)
 }
 
 /* Does a record of TLS begin here (RFC 8446, 5.1) that says why an end closes, or that it does? Its
- * type is 21, its version 3.0 to 3.4, and it is short; most of them are encrypted. */
+ * type is 21, its version 3.0 to 3.4; most of them are encrypted. */
 static bool is_tls_alert(const struct packet *p)
 {
     return p->data != NULL && strncmp(p->data, "15030", 5) == 0 && p->data[5] >= '0' &&
-           p->data[5] <= '4' && strncmp(p->data + 6, "00", 2) == 0;
+           p->data[5] <= '4';
 }
 
 static void add_size(struct text *words, const struct packet *p, bool tight)
@@ -307,10 +307,10 @@ static void compose(struct text *words, const struct packet *p, enum shorter sho
         add(words, p->icmp);
         return;
     }
-    add_flags(words, shorter < NO_PSH || p->flags == PSH ? p->flags : p->flags & ALL_BUT_PSH);
+    add_flags(words, shorter < NO_PSH ? p->flags : p->flags & ALL_BUT_PSH);
     if (p->size > 0 && p->size <= SHORT && is_known && shorter < ONLY_SIZE)
         add_data(words, p);
-    else if (is_tls_alert(p) && shorter < ONLY_SIZE)
+    else if (is_tls_alert(p))
         add(words, " TLS alert");
     else if (p->size > 0 && shorter < NO_SIZE)
         add_size(words, p, shorter >= TIGHT);
@@ -434,13 +434,8 @@ static void print_fold(struct view *v, int i, int count)
         again += v->c->packet[i]->again;
         v->latest = v->c->packet[i]->time;
     }
-    add_number(&between, count, " packets, ");
-    add_number(&between, bytes, " bytes");
-    if (between.length > BETWEEN) {
-        between.length = 0;
-        add_number(&between, count, " packets");
-        add_number(&right, bytes, again > 0 ? " bytes, " : " bytes");
-    }
+    add_number(&between, count, " packets");
+    add_number(&right, bytes, again > 0 ? " bytes, " : " bytes");
     if (again > 0)
         add_number(&right, again, " came again");
     add_bytes(&between, "", 1); /* the end of a string */

@@ -45,40 +45,11 @@ static const char *read_flags(const char *s, uint16_t *flags)
     return s;
 }
 
-/* Of "sack 2 {1:2}{5:9}": the right edge of the block that is farthest from ACK, modulo 2^32. */
-static int64_t right_edge(const char *s, int64_t ack)
+/* The TCP timestamp in the options at S. */
+static void read_stamp(const char *s, int64_t *stamp)
 {
-    int64_t left;
-    int64_t right;
-    int64_t edge = ABSENT;
-    uint32_t farthest = 0;
-
-    s = strchr(s, '{');
-    while (s && *s == '{') {
-        s = read_number(s + 1, &left);
-        if (!s || *s != ':')
-            break;
-        s = read_number(s + 1, &right);
-        if (!s || *s != '}')
-            break;
-        if (edge == ABSENT || (uint32_t)(right - ack) > farthest) {
-            farthest = (uint32_t)(right - ack);
-            edge = right;
-        }
-        s++;
-    }
-    return edge;
-}
-
-/* The options at S, which end at END. */
-static void read_options(const char *s, const char *end, struct packet *p, int64_t *stamp)
-{
-    const char *found = strstr(s, "sack ");
-
-    if (found && found < end && p->ack != ABSENT)
-        p->sack = right_edge(found, p->ack);
-    found = strstr(s, "TS val ");
-    if (found && found < end && !read_number(found + 7, stamp))
+    s = strstr(s, "TS val ");
+    if (s && !read_number(s + 7, stamp))
         *stamp = ABSENT;
 }
 
@@ -151,7 +122,7 @@ static bool read_new_fields(const char *s, struct packet *p, int64_t *stamp)
             close = strchr(field, ']');
             if (!close)
                 break;
-            read_options(field, close, p, stamp);
+            read_stamp(field, stamp);
             s = close + 1;
             continue;
         } else if (behind(s, "length")) {
@@ -167,25 +138,19 @@ static bool read_new_fields(const char *s, struct packet *p, int64_t *stamp)
     return is_whole(p);
 }
 
-/* The fields of tcpdump 3 and OpenBSD: "P 1:5(4) ack 1 win 512 <nop,nop,timestamp 1 2> (DF)", with
- * -v also "P, cksum 0x1234 (correct), 1:5(4) ack 1 win 512" and "P [tcp sum ok] 1:5(4) ...". */
+/* The fields of tcpdump 3 and OpenBSD: "P 1:5(4) ack 1 win 512 <nop,nop,timestamp 1 2> (DF)" */
 static bool read_old_fields(const char *s, struct packet *p, int64_t *stamp)
 {
     const char *field;
-    const char *close;
 
     s = read_flags(s, &p->flags);
-    p->flags &= (uint16_t)~ACK; /* its dot says that there are no others */
-    if ((field = behind(s, ", cksum ")) != NULL && (close = strstr(field, "), ")) != NULL)
-        s = close + 2;
     s = skip_spaces(s);
-    if (*s == '[' && (close = strchr(s, ']')) != NULL)
-        s = skip_spaces(close + 1);
     if (is_digit(*s)) {
         s = read_sequence(s, p);
-        if (!s || *s != '(' || (close = strchr(s, ')')) == NULL)
+        if (!s || *s != '(')
             return false;
-        s = skip_spaces(close + 1);
+        s += strcspn(s, " "); /* its length in brackets */
+        s = skip_spaces(s);
     }
     if ((field = behind(s, "ack ")) != NULL) {
         s = read_number(field, &p->ack);
@@ -201,9 +166,8 @@ static bool read_old_fields(const char *s, struct packet *p, int64_t *stamp)
     if (!s)
         return false;
     s = skip_spaces(s);
-    close = strchr(s, '>');
-    if (*s == '<' && close)
-        read_options(s, close, p, stamp);
+    if (*s == '<')
+        read_stamp(s, stamp);
     return is_whole(p);
 }
 

@@ -12,7 +12,6 @@
 
 enum {
     USUAL = 200000,    /* microseconds on the way, if no handshake tells */
-    SLOWEST = 3000000, /* a handshake that took longer lost a packet */
     SLACK = 2000,      /* a receiver that is busy for so long has lost no packet */
     LOOK_BACK = 64,    /* packets: an ICMP error comes before many others are sent */
     MOST_FINS = 64     /* in one conversation; TCP sends two, and each some times again */
@@ -72,7 +71,7 @@ static void find_again(struct conversation *c)
         if (acks_more)
             mine->ack = p->ack;
         if (!has_bytes(p)) { /* Linux sends its probes without a byte */
-            p->keep_alive = p->seq != ABSENT && p->seq + 1 == mine->to && mine->acked == mine->to;
+            p->keep_alive = p->seq != ABSENT && p->seq + 1 == mine->to;
             continue;
         }
         p->again = has_begun_within(mine, p) && p->end <= mine->to;
@@ -130,7 +129,7 @@ static bool is_behind_lost_bytes(const struct conversation *c, int i)
 
         if (p->sender != fin->sender && p->ack > acked)
             acked = p->ack;
-        if (p->sender == fin->sender && has_waited(p) && !(p->flags & SYN) && p->end > sent_again)
+        if (p->sender == fin->sender && has_waited(p) && p->end > sent_again)
             sent_again = p->end;
     }
     return sent_again > acked;
@@ -148,7 +147,7 @@ static int find_hearing(const struct conversation *c, int i)
         if (is_reset(p) || p->icmp != NULL || p->stray)
             continue;
         if (p->sender == fin->sender) {
-            if (has_waited(p) && p->end <= fin->end)
+            if (has_waited(p))
                 heard = j; /* perhaps only this one has come */
         } else if (p->ack >= fin->end)
             return heard == NEVER ? i : heard;
@@ -184,7 +183,7 @@ static void find_unreached(struct conversation *c)
         for (int j = i - 1; j >= 0 && j >= i - LOOK_BACK; j--) {
             struct packet *p = c->packet[j];
 
-            if (p->icmp != NULL || p->sender != error->sender || p->seq != error->seq)
+            if (p->icmp != NULL || p->seq != error->seq)
                 continue;
             p->unreached = true;
             p->heard = NEVER;
@@ -207,8 +206,6 @@ struct seen {
 /* Bytes are missing up to MISSING_TO, as P shows. */
 static void miss(struct seen *seen, int64_t missing_to, struct packet *p)
 {
-    if (seen->tells != NULL && seen->tells->hole)
-        return; /* said already */
     seen->missing_from = seen->sent_to;
     seen->missing_to = missing_to;
     seen->tells = p;
@@ -240,9 +237,7 @@ static void see_bytes(struct seen *seen, struct packet *p)
 static void see_packet(struct packet *p, struct seen *me, struct seen *peer)
 {
     const bool acks_unseen = peer->sent_to != ABSENT && p->ack > peer->sent_to;
-    const bool has_no_number = (uint32_t)p->seq == 0; /* a RST to a SYN: 3.10.7.1 */
-    const bool resets_unseen =
-        is_reset(p) && !has_no_number && me->sent_to != ABSENT && p->seq > me->sent_to;
+    const bool resets_unseen = is_reset(p) && me->sent_to != ABSENT && p->seq > me->sent_to;
 
     if (p->ack != ABSENT && peer->sent_to != ABSENT && !acks_unseen)
         me->acks = true;
@@ -318,7 +313,7 @@ static void find_time_on_the_way(struct conversation *c)
         if (answered[CLIENT] && answered[SERVER])
             break;
     }
-    if (longest == 0 || longest > SLOWEST)
+    if (longest == 0)
         longest = USUAL;
     c->on_the_way = longest + longest / 2 + SLACK; /* half of it more: no two trips are alike */
 }

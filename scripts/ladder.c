@@ -1,13 +1,13 @@
 /* ladder.c - draws the TCP conversations in what tcpdump printed: see scripts/ladder.sh, which
  * starts it, and ladder.h for the rooms through which the packets go.
  *
- * usage: ladder [-fnrv] [-l LOG]... FILE [LOG]... <PRINTED
+ * usage: ladder [-fnrv] FILE [LOG]... <PRINTED
  *   PRINTED  what tcpdump printed, of FILE
  *   -r       "tcpdump -nn -tt -S -vv -K" has printed it for us, of a recording
  *   -f       of that, there was a filter
  *   -n       without times and calls
  *   -v       only verdicts
- *   LOG      lines of the samples' programs; -l: calls of FILE have to be in it
+ *   LOG      lines of the samples' programs, if it is called so and can be read
  * Exit status: 1 FILE is not whole, or something could not be read or written; 2 usage; 3 with -v,
  * a conversation lacks its beginning or its end.
  */
@@ -27,15 +27,14 @@ struct options {
     bool times;
     bool only_verdicts;
     const char *file;
-    struct log *logs;
-    size_t named;     /* so many of them, the first ones, have to have calls */
+    char **logs;
     size_t log_count;
 };
 
 void *checked(void *memory)
 {
     if (memory == NULL) {
-        fputs("ladder.sh: no memory\n", stderr);
+        fputs("ladder.sh: out of memory (choose fewer packets: -- FILTER)\n", stderr);
         exit(NOT_WHOLE);
     }
     return memory;
@@ -46,25 +45,20 @@ static void take_options(struct options *options, int argc, char *argv[])
     int option;
 
     options->times = true;
-    options->logs = checked(calloc((size_t)argc, sizeof *options->logs));
-    while ((option = getopt(argc, argv, "fl:nrv")) != -1) {
+    while ((option = getopt(argc, argv, "fnrv")) != -1) {
         switch (option) {
         case 'f': options->filtered = true; break;
-        case 'l': options->logs[options->named++].name = optarg; break;
         case 'n': options->times = false; break;
         case 'r': options->ours = true; break;
         case 'v': options->only_verdicts = true; break;
         default: exit(USAGE);
         }
     }
-    if (optind == argc) {
-        fputs("ladder: no FILE (scripts/ladder.sh starts it)\n", stderr);
+    if (optind == argc)
         exit(USAGE);
-    }
     options->file = argv[optind++];
-    options->log_count = options->named;
-    while (optind < argc)
-        options->logs[options->log_count++].name = argv[optind++];
+    options->logs = argv + optind;
+    options->log_count = (size_t)(argc - optind);
 }
 
 /* Draws all of them. Returns whether all are whole. */
@@ -103,13 +97,6 @@ static bool complain(const struct options *options, const char *complaint)
     }
     if (complaint != NULL) {
         fprintf(stderr, "ladder.sh: %s: %s\n", options->file, complaint);
-        wrong = true;
-    }
-    for (size_t i = 0; i < options->named; i++) {
-        if (options->logs[i].used)
-            continue;
-        fprintf(stderr, "ladder.sh: %s: its calls are of no conversation here "
-                        "(name the recording of them)\n", options->logs[i].name);
         wrong = true;
     }
     return wrong;

@@ -4,6 +4,7 @@
  *   read.c     lines that tcpdump printed                 -> struct packet
  *              with (read.h): lines.c, clock.c (times), fields.c (what is behind the addresses),
  *              bytes.c (-x), numbers.c (relative numbers), complaint.c, words.c (memory)
+ *   table.c    a hash table, for numbers.c and whose.c
  *   whose.c    all packets                                -> struct conversation
  *   heard.c    did a packet reach its receiver, and when? -> the part "heard" of struct packet
  *   states.c   RFC 9293: the state of each end            -> the part "states", struct outcome
@@ -57,14 +58,12 @@ struct packet {
     int64_t time;      /* since 1970, or since midnight, see struct reading */
     const char *from;  /* ADDRESS.PORT as tcpdump writes it; equal words are the same pointer. */
     const char *to;    /* Of an ICMP error: those of the packet that it quotes, as the numbers */
-    const char *view;   /* where it was recorded ("eth0 In"; "any": somewhere), or NULL; equal
-                         * words, same pointer */
+    const char *view;  /* where it was recorded ("eth0 In"), or NULL; equal words, same pointer */
     const char *icmp;  /* what an ICMP error says ("host unreachable"), NULL if this is TCP */
     const char *data;  /* its first bytes, at most 16, as hexadecimal digits; NULL: not known */
     int64_t seq;       /* the first number, or ABSENT, as of a pure ACK without -vv */
     int64_t end;       /* the one after the last (SYN and FIN count 1), or ABSENT */
     int64_t ack;       /* or ABSENT */
-    int64_t sack;      /* the right edge of the right-most block, or ABSENT */
     uint32_t size;     /* bytes of data */
     int32_t window;    /* as printed; -1: not known */
     int32_t id;        /* of IPv4; -1: not known, or an ICMP error */
@@ -94,6 +93,28 @@ void *checked(void *memory); /* MEMORY, or ends the program if it is NULL */
 bool is_reset(const struct packet *p);
 bool has_bytes(const struct packet *p); /* data, SYN or FIN: it takes room among the numbers */
 bool is_bare_syn(const struct packet *p); /* and no stray one */
+
+/* ---- table.c: found by two words, or by a word and a number ---------------------------------- */
+
+struct slot {
+    const char *word; /* NULL: it is free */
+    uint64_t other;
+    void *thing;
+};
+
+struct table {
+    struct slot *slots; /* NULL: there are none yet */
+    size_t size;        /* a power of two */
+    size_t used;
+};
+
+/* The slot of WORD and OTHER; a new one, of which the thing is NULL, if there was none. */
+struct slot *slot_of(struct table *table, const char *word, uint64_t other);
+
+/* The slot of a pair of ends, the same for both directions. */
+struct slot *slot_of_ends(struct table *table, const char *a, const char *b);
+
+/* ---- read.c ---------------------------------------------------------------------------------- */
 
 enum clock { SINCE_1970, TIME_OF_DAY, NO_TIMES };
 
@@ -145,7 +166,6 @@ struct end {
     int64_t iss;        /* the number of its SYN */
     int64_t snd_nxt;    /* the one after the last that it has sent */
     int64_t rcv_nxt;    /* the last that it has acknowledged */
-    int64_t sacked;     /* right edge of the latest block that it has acknowledged */
     int64_t fin_end;    /* the number after its FIN */
     bool fin_acked;
     bool has_older;     /* it answers for an older connection */
@@ -220,12 +240,6 @@ const char *verdict(const struct conversation *c, const struct outcome *outcome)
 
 const char *state_name(enum state state); /* "SYN-SENT" */
 
-/* A log of the samples' programs. */
-struct log {
-    const char *name;
-    bool used; /* it has calls of a conversation */
-};
-
 /* What a program did. */
 struct call {
     int64_t time;      /* on the clock of the packets */
@@ -240,9 +254,9 @@ struct calls {
     size_t count;
 };
 
-/* Reads COUNT LOGS, and finds the conversation of each call. Calls of no conversation are left out.
- * What it returns lasts until the program ends. */
-struct calls find_calls(struct log *logs, size_t count, const struct conversation *first);
+/* Reads those of COUNT FILES that are called *.log, and finds the conversation of each call. Calls
+ * of no conversation are left out. What it returns lasts until the program ends. */
+struct calls find_calls(char *const *files, size_t count, const struct conversation *first);
 
 /* What of a drawing is the same for all conversations. */
 struct drawing {

@@ -18,18 +18,14 @@
 # and draws (ladder.h).
 set -eu
 usage='usage: scripts/ladder.sh [--no-time] [--verdict] FILE... [-- FILTER]'
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-PATH=$PATH:/usr/sbin
-small=1048576 # bytes. Data of larger recordings is not shown: tcpdump -x would take too long
-options='' # for the program
-verdicts=''
+here=$(dirname -- "$0")
+small=262144  # bytes. Data of larger recordings is not shown: tcpdump -x would take too long
+options=''    # for the program
 filter=''
-logs='' # that are named, one a line
-copy='' # of what can be read only once
+copy=''       # of what can be read only once
+recordings=0
+verdicts=''
 result=0
-programs='^[0-9:.]+ (client|server) ' # their lines
-newline='
-'
 
 say() { # WORDS: on stderr
     printf 'ladder.sh: %s\n' "$*" >&2
@@ -40,125 +36,87 @@ bad_usage() { # WORDS
     exit 2
 }
 
-# shellcheck disable=SC2317 # by a trap
-clean_up() {
-    [ -z "$copy" ] || rm -f -- "$copy"
-}
-
-trap clean_up EXIT
-for signal in 1 2 13 15; do # HUP, INT, PIPE, TERM
-    # shellcheck disable=SC2064 # the number of now
-    trap "exit $((128 + signal))" "$signal"
-done
-
-# ---- what FILE is
-# Is it a recording? pcap in either byte order, with micro- or nanoseconds, or pcapng
-is_recording() { # FILE
-    case $(dd if="$1" bs=4 count=1 2>/dev/null | od -An -tx1) in
-    ' d4 c3 b2 a1' | ' a1 b2 c3 d4') ;;
-    ' 4d 3c b2 a1' | ' a1 b2 3c 4d') ;;
-    ' 0a 0d 0d 0a') ;;
-    *) return 1 ;;
-    esac
-}
+trap '[ -z "$copy" ] || rm -f -- "$copy"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
 
 # Does FILE hold lines of the programs? What tcpdump printed may be called .log as well.
 is_log() { # FILE
-    [ -f "$1" ] && grep -aqsE "$programs" -- "$1" && ! grep -aqs ': Flags \[' -- "$1"
+    case $1 in
+    *.log) grep -aqsE '^[0-9:.]+ (client|server) ' -- "$1" ;;
+    *) false ;;
+    esac
 }
 
-# Why FILE cannot be read, with the way out; nothing if it can.
-why_not() { # FILE
-    if [ "$1" = - ]; then
-        : # standard input
-    elif [ -d "$1" ]; then
-        echo 'a directory (name the recordings in it)'
-    elif [ ! -e "$1" ]; then
-        echo 'no such file (scripts/capture.sh records one)'
-    elif [ ! -r "$1" ]; then
-        echo "may not be read by you (ls -l $1)"
-    fi
-}
-
-# Copies stdin, which can be read only once.
-make_copy() {
-    if [ -p /dev/stdin ]; then
-        trap '' INT # Ctrl-C is for the tcpdump that writes into the pipe
-    fi
+# Copies FILE, which can be read only once.
+make_copy() { # FILE
+    [ -t 0 ] || trap '' INT # Ctrl-C is for the tcpdump that writes into the pipe
     [ -n "$copy" ] || copy=$(mktemp) || return 1
-    cat >"$copy" || return 1
-    trap 'exit 130' INT
+    cat -- "$1" >"$copy" || return 1
+    trap 'exit 1' INT
 }
 
-# ---- drawing
-# Prints what tcpdump makes of the recording PACKETS, and what it complains of.
-decode() { # PACKETS
-    hex=''
-    [ "$(wc -c <"$1")" -gt "$small" ] || hex=-x
-    tcpdump -nn -tt -S -vv -K $hex -r - ${filter:+-- "$filter"} <"$1" 2>&1
-}
-
-# Draws what is in PACKETS, which is FILE or a copy of it, with its calls.
-draw() { # FILE PACKETS
-    file=$1
-    packets=$2
-    x=${file%.pcap}
-    set -- -- "$file"
-    for log in "$x".server.log "$x".client.log "$x".sample[1-9].*.log; do
-        [ ! -f "$log" ] || set -- "$@" "$log"
-    done
-    set -f
-    IFS=$newline
-    for log in $logs; do
-        if [ "$recordings" -eq 1 ]; then
-            set -- -l "$log" "$@"
-        else # it may belong to any
-            set -- "$@" "$log"
-        fi
-    done
-    unset IFS
-    set +f
-    # shellcheck disable=SC2086 # a list
-    set -- $options "$@"
-    if is_recording "$packets"; then
-        decode "$packets" | "$here/ladder" -r ${filter:+-f} "$@"
-    else
-        "$here/ladder" "$@" <"$packets"
-    fi
-}
-
-# Sets packets, the file in which the bytes of FILE are, or else reason.
+# Sets packets, the file in which the bytes of FILE are; or reason: why there is none, and in
+# brackets the way out.
 find_packets() { # FILE
     packets=$1
-    reason=$(why_not "$1")
-    [ -z "$reason" ] || return 0
-    if [ "$1" = - ]; then
-        make_copy || reason="no copy of it (is there room in ${TMPDIR:-/tmp}?)"
+    reason=''
+    if [ -f "$1" ] && [ -r "$1" ]; then
+        return
+    elif [ -d "$1" ]; then
+        reason='a directory (name the recordings in it)'
+    elif [ "$1" != - ] && [ ! -e "$1" ]; then
+        reason='no such file (scripts/capture.sh records one)'
+    elif [ "$1" != - ] && [ ! -r "$1" ]; then
+        reason="may not be read by you (ls -l $1)"
+    elif make_copy "$1"; then
         packets=$copy
-    elif [ ! -f "$1" ]; then
-        make_copy <"$1" || reason="no copy of it (is there room in ${TMPDIR:-/tmp}?)"
-        packets=$copy
+    else
+        reason="no copy of it (is there room in ${TMPDIR:-/tmp}?)"
     fi
 }
 
-draw_file() { # FILE
-    find_packets "$1"
-    if [ -n "$reason" ]; then
-        :
-    elif ! is_recording "$packets"; then
-        reason=${filter:+'FILTER needs a recording (grep chooses lines of text)'}
-    elif ! command -v tcpdump >/dev/null; then
-        reason='there is no tcpdump (sudo apt-get install tcpdump)'
+# Sets recording if packets is one: pcap of either byte order, with micro- or nanoseconds; pcapng.
+find_kind() {
+    case $(od -An -tx1 -N4 "$packets") in
+    ' d4 c3 b2 a1' | ' a1 b2 c3 d4') recording=1 ;;
+    ' 4d 3c b2 a1' | ' a1 b2 3c 4d') recording=1 ;;
+    ' 0a 0d 0d 0a') recording=1 ;;
+    *) recording='' ;;
+    esac
+    if [ -n "$recording" ]; then
+        command -v tcpdump >/dev/null || reason='there is no tcpdump (sudo apt-get install tcpdump)'
+    elif [ -n "$filter" ]; then
+        reason='FILTER needs a recording (grep chooses lines of text)'
     fi
+}
+
+# Prints what tcpdump makes of packets, and what it complains of.
+decode() {
+    hex=''
+    [ "$(wc -c <"$packets")" -gt "$small" ] || hex=-x
+    exec tcpdump -nn -tt -S -vv -K $hex -r - ${filter:+-- "$filter"} <"$packets" 2>&1
+}
+
+# Draws FILE. Its calls are in logs beside it, or in one of the other FILEs.
+draw() { # FILE FILE...
+    find_packets "$1"
+    [ -n "$reason" ] || find_kind
     if [ -n "$reason" ]; then
         say "$1: $reason"
         return 1
     fi
-    draw "$1" "$packets"
+    x=${1%.pcap}
+    set -- "$@" "$x".server.log "$x".client.log "$x".sample[1-9].*.log
+    # shellcheck disable=SC2086 # options is a list
+    if [ -n "$recording" ]; then
+        decode | "$here/ladder" -r ${filter:+-f} $options -- "$@"
+    else
+        "$here/ladder" $options -- "$@" <"$packets"
+    fi
 }
 
 # ---- options
-for word; do # the recordings go to the end of the list, all else out of it
+for word; do # the files go to the end of the list, all else out of it
     shift
     if [ -n "$filter" ]; then
         filter="$filter $word"
@@ -175,34 +133,27 @@ for word; do # the recordings go to the end of the list, all else out of it
         sed -n '/^# usage/,/^#$/s/^# //p' "$0"
         exit 0
         ;;
-    -) set -- "$@" - ;;
-    '' | -*) bad_usage "'$word': unknown option" ;;
-    *.log)
-        if [ ! -r "$word" ]; then
-            say "$word: no log that can be read (| tee FILE.log keeps one)"
-            result=1
-        elif is_log "$word"; then
-            logs="$logs$word$newline"
-        else
-            set -- "$@" "$word"
-        fi
+    '' | -?*) bad_usage "'$word': unknown option" ;;
+    *)
+        set -- "$@" "$word"
+        is_log "$word" || recordings=$((recordings + 1))
         ;;
-    *) set -- "$@" "$word" ;;
     esac
 done
-[ $# -gt 0 ] || [ -t 0 ] || set -- -
-[ $# -gt 0 ] || bad_usage 'no recording'
-[ -x "$here/ladder" ] || {
+if [ "$recordings" -eq 0 ]; then
+    [ ! -t 0 ] || bad_usage 'no recording'
+    set -- "$@" -
+fi
+if [ ! -x "$here/ladder" ]; then
     say "$here/ladder: not built (make)"
     exit 1
-}
+fi
 
-recordings=$#
 for file; do
-    [ "$recordings" -eq 1 ] || [ -n "$verdicts" ] || printf '\n%s:\n' "$file"
+    ! is_log "$file" || continue
+    [ "$recordings" -lt 2 ] || [ -n "$verdicts" ] || printf '\n%s:\n' "$file"
     status=0
-    draw_file "$file" || status=$?
-    [ "$status" -lt 128 ] || exit "$status" # nobody reads any more
+    draw "$file" "$@" || status=$?
     if [ "$status" -eq 3 ]; then
         [ "$result" -ne 0 ] || result=3
     elif [ "$status" -ne 0 ]; then

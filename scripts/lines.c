@@ -41,7 +41,7 @@ static void fetch(struct lines *lines)
     zero = lines->next;
     while ((zero = memchr(zero, '\0', (size_t)(lines->next + n - zero))) != NULL)
         *zero = '.';
-    while (n > 0 && (lines->next[n - 1] == '\n' || lines->next[n - 1] == '\r'))
+    if (n > 0 && lines->next[n - 1] == '\n')
         n--;
     lines->next[n] = '\0';
     lines->next_length = (size_t)n;
@@ -69,7 +69,7 @@ static void unfold(struct lines *lines)
     while (full && lines->next && goes_on(lines->next)) {
         size_t length = lines->length + lines->next_length;
         full = lines->next_length == FOLDED;
-        lines->line = resize(lines->line, length + 1, 1);
+        lines->line = checked(realloc(lines->line, length + 1));
         memcpy(lines->line + lines->length, lines->next, lines->next_length + 1);
         lines->length = length;
         lines->room = length + 1;

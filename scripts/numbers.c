@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #define WINDOW 16777216 /* bytes: larger than any window that is in use */
-#define ENOUGH 8        /* packets that decide for a pair: a stray one may be among them */
 #define MILLISECOND 1000
 
 /* Two ends. Arrays have a member for each of them. */
@@ -21,57 +20,21 @@ struct pair {
     int64_t isn[2];   /* of its SYN */
     int64_t acked[2]; /* the latest that it acknowledged */
     int64_t began[2]; /* what its timestamp would have been at the time 0 */
-    int asked;        /* packets that have voted */
     int votes;        /* for relative numbers, less those for absolute ones */
     bool known;       /* base was taken */
 };
 
-struct pairs {
-    struct pair *table; /* empty places have no ends */
-    size_t places;      /* a power of 2 */
-    size_t count;
-};
-
-static struct pair *place_of(const struct pairs *all, const char *from, const char *to)
-{
-    uintptr_t mixed = ((uintptr_t)from >> 2) * 31 ^ ((uintptr_t)to >> 2) * 31;
-    size_t i = (mixed ^ mixed >> 15) & (all->places - 1);
-
-    for (;; i = (i + 1) & (all->places - 1)) {
-        struct pair *pair = &all->table[i];
-        if (!pair->end[0])
-            return pair;
-        if (pair->end[0] == from && pair->end[1] == to)
-            return pair;
-        if (pair->end[0] == to && pair->end[1] == from)
-            return pair;
-    }
-}
-
-static void enlarge(struct pairs *all)
-{
-    struct pairs old = *all;
-
-    all->places = old.places ? 2 * old.places : 256;
-    all->table = zeroed(all->places, sizeof *all->table);
-    for (size_t i = 0; i < old.places; i++)
-        if (old.table[i].end[0])
-            *place_of(all, old.table[i].end[0], old.table[i].end[1]) = old.table[i];
-    free(old.table);
-}
-
 /* The pair of the ends of P. */
-static struct pair *pair_of(struct pairs *all, const struct packet *p)
+static struct pair *pair_of(struct table *all, const struct packet *p)
 {
-    struct pair *pair;
+    struct slot *slot = slot_of_ends(all, p->from, p->to);
+    struct pair *pair = slot->thing;
 
-    if (2 * (all->count + 1) > all->places) /* half full */
-        enlarge(all);
-    pair = place_of(all, p->from, p->to);
-    if (!pair->end[0]) {
-        all->count++;
+    if (pair == NULL) {
+        pair = checked(malloc(sizeof *pair));
         *pair = (struct pair){ .end = { p->from, p->to }, .began = { ABSENT, ABSENT },
             .isn = { ABSENT, ABSENT }, .acked = { ABSENT, ABSENT } };
+        slot->thing = pair;
     }
     return pair;
 }
@@ -128,18 +91,15 @@ static void vote(struct pair *pair, int e, const struct packet *p)
         if_relative += distance_from_start(pair, e, p->seq + pair->base[e]);
         if_absolute += distance_from_start(pair, e, p->seq);
     }
-    pair->asked++;
     if (if_relative < if_absolute)
         pair->votes++;
     if (if_relative > if_absolute)
         pair->votes--;
 }
 
-/* Lets the packets vote. Returns the votes of all pairs: a pair without any does as the others. */
-static int64_t count_votes(struct pairs *all, const struct reading *reading)
+/* Lets the packets vote. */
+static void count_votes(struct table *all, const struct reading *reading)
 {
-    int64_t votes = 0;
-
     for (size_t i = 0; i < reading->count; i++) {
         const struct packet *p = &reading->packets[i];
         struct pair *pair = pair_of(all, p);
@@ -150,16 +110,17 @@ static int64_t count_votes(struct pairs *all, const struct reading *reading)
             continue;
         if (p->flags & SYN || !pair->known)
             take_base(pair, e, p);
-        else if (pair->asked < ENOUGH)
+        else
             vote(pair, e, p);
     }
-    for (size_t i = 0; i < all->places; i++) {
-        votes += all->table[i].votes;
-        all->table[i].known = false;
-        all->table[i].isn[0] = ABSENT;
-        all->table[i].isn[1] = ABSENT;
+    for (size_t i = 0; i < all->size; i++) {
+        struct pair *pair = all->slots[i].thing;
+        if (pair == NULL)
+            continue;
+        pair->known = false;
+        pair->isn[0] = ABSENT;
+        pair->isn[1] = ABSENT;
     }
-    return votes;
 }
 
 /* A bare RST. Its number is that of the wire; but where no SYN was printed, the others may be
@@ -171,7 +132,7 @@ static void place_reset(const struct pair *pair, int e, struct packet *p)
 
     if (known || expected == ABSENT)
         return;
-    if (distance(p->seq, expected) > WINDOW || (pair->known && pair->base[e] == ABSENT)) {
+    if (distance(p->seq, expected) > WINDOW) {
         p->end = plus(p->end, expected - p->seq);
         p->seq = expected;
     }
@@ -189,22 +150,20 @@ static void shift(struct pair *pair, int e, struct packet *p, bool relative)
         p->end = plus(p->end, pair->base[e]);
         p->ack = plus(p->ack, pair->base[!e]);
     }
-    if (relative)
-        p->sack = plus(p->sack, pair->base[!e]);
     pair->acked[e] = p->ack;
 }
 
 /* Makes all numbers of READING those of the wire. */
 void make_absolute(struct reading *reading)
 {
-    struct pairs all = { 0 };
-    int64_t votes = count_votes(&all, reading);
+    struct table all = { 0 };
 
+    count_votes(&all, reading);
     for (size_t i = 0; i < reading->count; i++) {
         struct packet *p = &reading->packets[i];
         struct pair *pair = pair_of(&all, p);
         int e = p->from != pair->end[0];
-        bool relative = pair->votes > 0 || (pair->votes == 0 && votes > 0);
+        bool relative = pair->votes > 0;
         if (p->flags & SYN)
             pair->isn[e] = p->seq;
         if (p->flags & ACK)
@@ -212,14 +171,14 @@ void make_absolute(struct reading *reading)
         else if (p->flags & RST)
             place_reset(pair, e, p);
     }
-    free(all.table);
+    free(all.slots);
 }
 
 /* ---- times ----------------------------------------------------------------------------------- */
 /* Without times: the timestamps of an end count milliseconds, as Linux does. */
 static void count_by_stamps(struct reading *reading, const struct raw *raw)
 {
-    struct pairs all = { 0 };
+    struct table all = { 0 };
     int64_t now = 0;
 
     for (size_t i = 0; i < reading->count; i++) {
@@ -235,7 +194,7 @@ static void count_by_stamps(struct reading *reading, const struct raw *raw)
         }
         p->time = now;
     }
-    free(all.table);
+    free(all.slots);
 }
 
 /* Makes the times of READING those of one clock. UNTIMED: packets at its beginning whose time is

@@ -78,7 +78,6 @@ struct reader {
     struct raw *raw;      /* of out.packets; not of ours */
     size_t room;          /* packets for which memory is there */
     size_t untimed;       /* packets before the first time */
-    const char *any;      /* view of a packet whose interface is not printed, else NULL */
     bool tabbed;          /* a tab stands before all lines */
     bool behind_packet;   /* the line before has ended a packet */
     struct packet *tcp;   /* that one, if it is TCP, else NULL */
@@ -204,9 +203,9 @@ static struct packet *new_packet(struct reader *r)
 {
     if (r->out.count == r->room) {
         r->room = r->room ? 2 * r->room : 1024;
-        r->out.packets = resize(r->out.packets, r->room, sizeof *r->out.packets);
+        r->out.packets = checked(realloc(r->out.packets, r->room * sizeof *r->out.packets));
         if (!r->found.ours)
-            r->raw = resize(r->raw, r->room, sizeof *r->raw);
+            r->raw = checked(realloc(r->raw, r->room * sizeof *r->raw));
     }
     return &r->out.packets[r->out.count];
 }
@@ -219,8 +218,8 @@ static bool take_packet(struct reader *r, const struct ends *ends, const struct 
     int64_t stamp = ABSENT;
     bool error_cut = r->head.icmp && behind(ends->rest, "[|tcp]");
 
-    *p = (struct packet){ .time = r->times.time, .view = r->head.view ? r->head.view : r->any,
-        .icmp = r->head.icmp, .seq = ABSENT, .end = ABSENT, .ack = ABSENT, .sack = ABSENT,
+    *p = (struct packet){ .time = r->times.time, .view = r->head.view,
+        .icmp = r->head.icmp, .seq = ABSENT, .end = ABSENT, .ack = ABSENT,
         .window = -1, .id = r->head.id, .ttl = r->head.ttl, .note = "" };
     if (!error_cut && !read_fields(ends->rest, p, &stamp))
         return false;
@@ -399,11 +398,7 @@ static bool is_message(struct reader *r, const char *s)
         r->found.message = keep(message, strlen(message));
     if (message)
         return true;
-    if (!behind(s, "reading from file ") && !behind(s, "listening on "))
-        return false;
-    if (strstr(s, "link-type LINUX_SLL ("))
-        r->any = intern("any", 3);
-    return true;
+    return behind(s, "reading from file ") || behind(s, "listening on ");
 }
 
 /* Does the line belong to the bytes of the packet before it? TAB: it begins with one. */

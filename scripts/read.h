@@ -31,8 +31,7 @@ struct times {
     int64_t midnights;
     int64_t sum;        /* of all that was printed: -ttt prints differences */
     size_t count;
-    size_t equal;       /* times that are the one before */
-    size_t earlier;     /* or go back */
+    size_t earlier;     /* times that go back */
 };
 
 const char *read_time(struct times *times, const char *s, bool *timed);
@@ -88,8 +87,6 @@ void make_absolute(struct reading *reading);
 void make_times(struct reading *reading, const struct raw *raw, size_t untimed, bool differences);
 
 /* ---- words.c: memory that lasts until the program ends --------------------------------------- */
-void *zeroed(size_t count, size_t size);
-void *resize(void *old, size_t count, size_t size);
 char *keep(const char *s, size_t n);
 const char *intern(const char *s, size_t n);
 

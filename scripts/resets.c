@@ -92,7 +92,7 @@ static bool is_own(const struct play *play, int i)
         return true; /* it answers something older, and goes on */
     if (sender->state == SYN_SENT && answers_wrong_ack(play, i))
         return true;
-    if (later->opens || p->hole)
+    if (later->opens)
         return false;
     sends_beyond = is_past(later->end, p->seq);
     acks_beyond = is_past(later->ack, sender->rcv_nxt);
@@ -110,7 +110,7 @@ static bool has_heard_fin(const struct end *end)
     return end->state == CLOSE_WAIT || end->state == LAST_ACK || end->state == CLOSING;
 }
 
-/* Does the receiver of RST I send nothing more, and answer the next packet with a bare RST? Then it
+/* Does the receiver of RST I send nothing more, and answer the next packet with a RST? Then it
  * has no connection any more: whatever number the RST had, it was believed. */
 static bool leaves_nobody(const struct play *play, int i)
 {
@@ -118,11 +118,10 @@ static bool leaves_nobody(const struct play *play, int i)
     const int next = later_of_sender(play, i)->next;
     const struct packet *answer;
 
-    if (next == -1 || next + 1 >= play->c->count || later_of_receiver(play, i)->next != -1)
+    if (next == -1 || next + 1 >= play->c->count)
         return false;
     answer = packet(play, next + 1);
-    return is_reset(answer) && !(answer->flags & ACK) && answer->sender != p->sender &&
-           answer->seq == packet(play, next)->ack;
+    return is_reset(answer) && answer->sender != p->sender;
 }
 
 /* Has RST I a number at which its receiver believes it? */
@@ -139,8 +138,6 @@ static bool is_acceptable(const struct play *play, int i)
     if (sender->snd_nxt == ABSENT || receiver->rcv_nxt == ABSENT)
         return true;
     if (p->seq == receiver->rcv_nxt) /* 3.10.7.4 */
-        return true;
-    if (p->seq == receiver->sacked) /* Linux, tcp_validate_incoming(): the right edge of a SACK */
         return true;
     if (p->seq == receiver->rcv_nxt - 1 && has_heard_fin(receiver)) /* Linux, tcp_reset_check() */
         return true;
@@ -187,20 +184,6 @@ static bool is_ignored_in_time_wait(const struct play *play, int i)
     return receiver->ignores || (next != -1 && !is_on_the_way(play, next, i));
 }
 
-/* Does the receiver of RST I send bytes again before the next RST? It has waited for an answer. */
-static bool waits_for_answer(const struct play *play, int i)
-{
-    const struct later *later = later_of_receiver(play, i);
-
-    for (int j = later->next; j <= later->until; j++) {
-        const struct packet *p = packet(play, j);
-
-        if (p->sender != packet(play, i)->sender && p->again && !p->keep_alive)
-            return true;
-    }
-    return false;
-}
-
 /* What became of RST I, which is acceptable: its receiver believed it, or ignored it, or sent its
  * next packets while the RST was on the way, or never had it. */
 static enum fate fate_of(const struct play *play, int i)
@@ -219,8 +202,6 @@ static enum fate fate_of(const struct play *play, int i)
         return IGNORED;
     if (asks_for_data(play, i))
         return IGNORED;
-    if (waits_for_answer(play, i))
-        return LOST;
     return is_on_the_way(play, last, i) ? CROSSED : LOST;
 }
 
@@ -275,15 +256,11 @@ static void reset_nobody(struct play *play, int i, bool own)
 }
 
 /* A RST that is not acceptable changes nothing; but an end that sends one to a SYN is there. */
-static void ignore(struct play *play, int i, bool own)
+static void ignore(struct play *play, int i)
 {
     struct packet *p = play->c->packet[i];
     struct end *sender = &play->outcome.end[p->sender];
 
-    if (!own) {
-        forge(play, p, IGNORED);
-        return;
-    }
     p->note = " ignored";
     if (sender->state == SILENT && receiver_of(play, i)->state == SYN_SENT &&
         !later_of_sender(play, i)->opens) {
@@ -339,7 +316,7 @@ void play_reset(struct play *play, int i)
         return;
     }
     if (!is_acceptable(play, i)) {
-        ignore(play, i, own);
+        ignore(play, i);
         return;
     }
     goes_on_opening = own && sender->state == SYN_SENT && later_of_sender(play, i)->last != -1 &&

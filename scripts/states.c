@@ -196,8 +196,7 @@ static void prepare(struct play *play)
     outcome->itself = c->end[CLIENT] == c->end[SERVER];
     for (int e = 0; e < ENDS; e++) {
         outcome->end[e] = (struct end){ .iss = ABSENT, .snd_nxt = ABSENT, .rcv_nxt = ABSENT,
-                                        .sacked = ABSENT, .fin_end = ABSENT, .spoken = -1,
-                                        .closes = -1 };
+                                        .fin_end = ABSENT, .spoken = -1, .closes = -1 };
         if (outcome->whole)
             outcome->end[e].state = e == CLIENT ? SYN_SENT : SILENT;
         if (is_not_recorded(c, e))
@@ -226,7 +225,6 @@ static void send_syn(struct play *play, const struct packet *p)
         me->state = SYN_SENT;
         outcome->reset = -1;
         outcome->answer = -1;
-        outcome->both = false;
     }
 }
 
@@ -285,9 +283,7 @@ static bool never_came(const struct play *play, int i)
         const struct packet *fin = play->c->packet[j];
 
         if (fin->sender != p->sender && fin->flags & FIN && fin->end == fin_end)
-            return fin->again && fin->time - p->time > play->c->on_the_way;
-        if (fin->sender == p->sender && !is_reset(fin))
-            return false;
+            return fin->time - p->time > play->c->on_the_way;
     }
     return false;
 }
@@ -296,13 +292,12 @@ static void hear_ack_of_fin(struct play *play, int i)
 {
     struct packet *p = play->c->packet[i];
     struct end *me = &play->outcome.end[!p->sender];
-    const bool is_pure = (p->flags & (SYN | FIN | RST)) == 0 && p->size == 0;
 
     if (me->fin_end == ABSENT || p->ack == ABSENT || p->ack < me->fin_end)
         return;
     if (p->heard_ack >= me->fin_end)
         step(me, HEARS_ACK_OF_FIN);
-    else if (is_pure && never_came(play, i))
+    else if (never_came(play, i))
         p->lost = true;
 }
 
@@ -340,7 +335,7 @@ static bool meets_nobody(const struct play *play, int i)
 
     if (answer == NULL || !is_reset(answer) || answer->flags & ACK || answer->sender == fin->sender)
         return false;
-    return answer->seq == fin->ack && answer->time - fin->time < play->c->on_the_way;
+    return answer->seq == fin->ack;
 }
 
 /* The FINs that are heard when packet I is sent. */
@@ -352,7 +347,7 @@ static void hear_fins(struct play *play, int i, const int fin[ENDS])
 
         if (p == NULL || p->heard != i)
             continue;
-        if (has_connection(receiver) && play->outcome.reset == -1 && meets_nobody(play, i)) {
+        if (has_connection(receiver) && meets_nobody(play, i)) {
             receiver->state = CLOSED;
             play->outcome.forgotten = true;
         } else
@@ -369,14 +364,6 @@ static void take_numbers(struct play *play, const struct packet *p)
     struct end *peer = &play->outcome.end[!p->sender];
 
     if (p->flags & SYN) {
-        if (me->iss != ABSENT && me->iss != p->seq) {
-            me->fin_end = ABSENT;
-            me->snd_nxt = ABSENT;
-        }
-        if (!(p->flags & ACK) && play->outcome.reset != -1) {
-            me->rcv_nxt = ABSENT;
-            peer->rcv_nxt = ABSENT;
-        }
         me->iss = p->seq;
     }
     if (p->hole) {
@@ -387,8 +374,6 @@ static void take_numbers(struct play *play, const struct packet *p)
         me->snd_nxt = p->end;
     if (p->ack > me->rcv_nxt)
         me->rcv_nxt = p->ack;
-    if (p->sack != ABSENT)
-        me->sacked = p->sack;
     if (p->ack != ABSENT && peer->fin_end != ABSENT && p->ack >= peer->fin_end)
         peer->fin_acked = true;
     if (p->flags & FIN && me->fin_end == ABSENT) {

@@ -71,7 +71,7 @@ static bool is_ack_on_fin(const struct conversation *c, int closer)
 
         if (p->sender == closer && p->flags & FIN && fin_end == ABSENT)
             fin_end = p->end;
-        if (p->sender != closer && fin_end != ABSENT && p->ack != ABSENT && p->ack >= fin_end)
+        if (p->sender != closer && fin_end != ABSENT && p->ack >= fin_end)
             return p->flags & FIN;
     }
     return false;
@@ -79,8 +79,6 @@ static bool is_ack_on_fin(const struct conversation *c, int closer)
 
 static const char *kind_of(const struct packet *p)
 {
-    if (is_reset(p))
-        return "RST";
     if (p->flags & SYN)
         return p->flags & ACK ? "SYN, ACK" : "SYN";
     if (p->flags & FIN)
@@ -93,7 +91,7 @@ static bool is_half_open(const struct outcome *o, int e)
 {
     const enum state state = o->end[e].state;
 
-    return o->end[!e].state == CLOSED && state >= ESTABLISHED && state <= LAST_ACK;
+    return o->end[!e].state == CLOSED && state >= ESTABLISHED;
 }
 
 /* ---- words ----------------------------------------------------------------------------------- */
@@ -112,7 +110,7 @@ static void add_who(const struct conversation *c, const struct outcome *o)
         return;
     }
     who = resetter(c, o);
-    if (closer != -1 && closer == who && !o->both) {
+    if (closer != -1 && closer == who) {
         add("%s closed and reset it", end_name[who]);
         return;
     }
@@ -148,7 +146,7 @@ static void add_reset(const struct conversation *c, const struct outcome *o)
         add("RST both ways.");
     else if (o->meant == SYN_SENT)
         add("RST to the SYN.");
-    else if (o->meant == SYN_RECEIVED && o->answers_syn_ack)
+    else if (o->answers_syn_ack)
         add("RST to the SYN, ACK.");
     else if (o->fate != BELIEVED) {
         add("RST %s", fates[o->fate]);
@@ -211,16 +209,14 @@ static void add_end_missing(const struct conversation *c, const struct outcome *
 }
 
 /* RSTs that are in an end's name only, and did not decide. */
-static void add_forgeries(const struct conversation *c, const struct outcome *o)
+static void add_forgeries(const struct outcome *o)
 {
-    for (int e = 0; e < ENDS; e++) {
-        const bool decided = o->over && o->reset != -1 && o->fate == IN_NAME &&
-                             c->packet[o->reset]->sender == e;
+    const bool decided = o->over && o->reset != -1 && o->fate == IN_NAME;
 
-        if (o->forged[e] == NO_RESET || decided)
-            continue;
-        add(" RST in the %s's name%s.", end_name[e], o->forged[e] == IGNORED ? ": ignored" : "");
-    }
+    for (int e = 0; e < ENDS && !decided; e++)
+        if (o->forged[e] != NO_RESET)
+            add(" RST in the %s's name%s.", end_name[e],
+                o->forged[e] == IGNORED ? ": ignored" : "");
 }
 
 static void add_limits(const struct conversation *c)
@@ -263,7 +259,7 @@ const char *verdict(const struct conversation *c, const struct outcome *o)
         add_time_wait(o);
     } else
         add_end_missing(c, o);
-    add_forgeries(c, o);
+    add_forgeries(o);
     add_limits(c);
     return text;
 }

@@ -11,7 +11,6 @@
 #include "ladder.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum {
     WINDOW = 1 << 20,     /* numbers so near are of one connection: few windows are larger */
@@ -36,70 +35,6 @@ struct thread {
     bool ids_change[ENDS];       /* the IP ids of this end differ from packet to packet */
     int32_t latest_id[ENDS];
 };
-
-/* ---- hash tables: by two words, or by a word and a number ------------------------------------ */
-struct slot {
-    const char *word;
-    uint64_t other;
-    struct thread *thread;
-};
-
-struct table {
-    struct slot *slots;
-    size_t size; /* a power of two */
-    size_t used;
-};
-
-static struct slot *find_slot(const struct table *table, const char *word, uint64_t other)
-{
-    uint64_t hash = ((uint64_t)(uintptr_t)word ^ other * 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9;
-    size_t i = (size_t)(hash >> 20) & (table->size - 1);
-
-    while (table->slots[i].word != NULL &&
-           (table->slots[i].word != word || table->slots[i].other != other))
-        i = (i + 1) & (table->size - 1);
-    return &table->slots[i];
-}
-
-static void grow(struct table *table)
-{
-    struct table larger = { .size = table->size == 0 ? 1024 : 2 * table->size };
-
-    larger.slots = checked(calloc(larger.size, sizeof *larger.slots));
-    for (size_t i = 0; i < table->size; i++) {
-        const struct slot *old = &table->slots[i];
-
-        if (old->word != NULL)
-            *find_slot(&larger, old->word, old->other) = *old;
-    }
-    larger.used = table->used;
-    free(table->slots);
-    *table = larger;
-}
-
-/* The slot of WORD and OTHER, a new one (of which the thread is NULL) if there was none. */
-static struct slot *slot_of(struct table *table, const char *word, uint64_t other)
-{
-    struct slot *slot;
-
-    if (2 * table->used >= table->size)
-        grow(table);
-    slot = find_slot(table, word, other);
-    if (slot->word == NULL) {
-        slot->word = word;
-        slot->other = other;
-        table->used++;
-    }
-    return slot;
-}
-
-/* The slot of a pair of ends, the same for both directions. */
-static struct slot *slot_of_ends(struct table *table, const char *a, const char *b)
-{
-    if ((uintptr_t)a < (uintptr_t)b)
-        return slot_of(table, a, (uintptr_t)b);
-    return slot_of(table, b, (uintptr_t)a);
-}
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
@@ -231,7 +166,7 @@ static struct thread *nearest(struct thread *newest, const struct packet *p)
     for (struct thread *t = newest->older; t != NULL && looked_at < OLDER; t = t->older) {
         const int64_t far = distance_from(t, p);
 
-        if (far < least && far < WINDOW) {
+        if (far < least) {
             least = far;
             best = t;
         }
@@ -240,27 +175,18 @@ static struct thread *nearest(struct thread *newest, const struct packet *p)
     return best;
 }
 
-/* A SYN opens nothing if its sender goes on with the older conversation (RFC 5961: a blind SYN). */
-static void take_back(struct thread *syns, struct thread *older, struct slot *slot)
-{
-    if (slot->thread != syns || older != syns->older || older->only_syns)
-        return;
-    syns->merged = older;
-    slot->thread = older;
-}
-
 static struct thread *find_thread(struct slot *slot, const struct packet *p)
 {
-    struct thread *newest = slot->thread;
+    struct thread *newest = slot->thing;
     struct thread *t = NULL;
 
     if (newest == NULL)
-        return slot->thread = begin(NULL, p);
+        return slot->thing = begin(NULL, p);
     if (p->icmp != NULL)
         return nearest(newest, p);
     if (is_bare_syn(p)) {
         t = of_syn(newest, p);
-        return t != NULL ? t : (slot->thread = begin(newest, p));
+        return t != NULL ? t : (slot->thing = begin(newest, p));
     }
     t = nearest(newest, p);
     if (t != newest && newest->only_syns) {
@@ -268,10 +194,12 @@ static struct thread *find_thread(struct slot *slot, const struct packet *p)
 
         if (newest->c.end[opener] != p->from)
             newest->c.has_older = true; /* it answers for the older one */
-        else if (!(p->flags & RST))
-            take_back(newest, t, slot);
+        else if (!(p->flags & RST)) { /* RFC 5961: a blind SYN opens nothing */
+            newest->merged = t;
+            slot->thing = t;
+        }
     } else if (t == newest && p->flags & SYN && distance_from(t, p) > WINDOW && !t->only_syns)
-        t = slot->thread = begin(newest, p); /* a SYN, ACK of a connection whose SYN is not there */
+        t = slot->thing = begin(newest, p); /* a SYN, ACK of a connection whose SYN is not there */
     return t;
 }
 
@@ -280,7 +208,7 @@ static struct thread *find_thread(struct slot *slot, const struct packet *p)
 static bool same_content(const struct packet *p, const struct packet *q)
 {
     return p->from == q->from && p->flags == q->flags && p->seq == q->seq && p->end == q->end &&
-           p->ack == q->ack && p->sack == q->sack && p->icmp == q->icmp;
+           p->ack == q->ack && p->icmp == q->icmp;
 }
 
 /* Is P, just read, another view of Q, which says the same? UNANSWERED: the peer has said nothing in
@@ -291,10 +219,8 @@ static bool is_view(const struct thread *t, const struct packet *p, const struct
 {
     if (p->id > 0 && q->id > 0 && t->ids_change[p->sender])
         return p->id == q->id;
-    if (p->view != NULL && q->view != NULL && strcmp(p->view, "any") != 0)
+    if (p->view != NULL && q->view != NULL)
         return p->view != q->view;
-    if (p->id > 0 && q->id > 0 && p->id != q->id)
-        return false;
     return unanswered && (is_bare_syn(p) || t->c.copies > 0);
 }
 
@@ -332,7 +258,6 @@ static void unwrap(const struct thread *t, struct packet *p)
     p->seq = unwrapped(p->seq, t->near[p->sender]);
     p->end = p->seq == ABSENT ? ABSENT : p->seq + length;
     p->ack = unwrapped(p->ack, t->near[!p->sender]);
-    p->sack = unwrapped(p->sack, t->near[!p->sender]);
 }
 
 /* Remembers the numbers of P, no RST. */
@@ -467,8 +392,6 @@ static bool fits(const struct thread *t, const struct thread *other, int e)
 {
     const int64_t theirs = t->has_syn[e] ? other->first[e] : other->near[e];
 
-    if (t->has_syn[e] && !other->has_syn[e])
-        return false;
     return t->first[e] != ABSENT && theirs != ABSENT && away(t->first[e], theirs) == 0;
 }
 
@@ -504,21 +427,21 @@ static void find_view(struct table *table, struct thread *t)
 {
     for (int e = 0; e < ENDS && t->c.same_as == NULL; e++) {
         const int64_t number = t->has_syn[!e] ? t->first[!e] : t->c.packet[0]->seq;
-        const struct slot *slot;
+        struct thread *other;
 
-        if (number == ABSENT || table->size == 0)
+        if (number == ABSENT)
             continue;
-        slot = find_slot(table, t->c.end[e], (uint32_t)number);
-        if (slot->word != NULL && slot->thread != t && is_same(t, slot->thread)) {
-            t->c.same_as = &slot->thread->c;
+        other = slot_of(table, t->c.end[e], (uint32_t)number)->thing;
+        if (other != NULL && other != t && is_same(t, other)) {
+            t->c.same_as = &other->c;
             t->c.translated = !e;
         }
     }
     for (int e = 0; e < ENDS; e++) {
         if (t->has_syn[!e])
-            slot_of(table, t->c.end[e], (uint32_t)t->first[!e])->thread = t;
+            slot_of(table, t->c.end[e], (uint32_t)t->first[!e])->thing = t;
         if (t->near[!e] != ABSENT)
-            slot_of(table, t->c.end[e], (uint32_t)t->near[!e])->thread = t;
+            slot_of(table, t->c.end[e], (uint32_t)t->near[!e])->thing = t;
     }
 }
 

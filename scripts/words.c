@@ -14,27 +14,6 @@ static const char **table; /* of words: the first free place at or behind hash(w
 static size_t places;      /* in the table: a power of 2, more than words */
 static size_t words;
 
-static void *check_memory(void *memory)
-{
-    if (!memory) {
-        fputs("ladder.sh: out of memory (choose fewer packets: -- FILTER)\n", stderr);
-        exit(1);
-    }
-    return memory;
-}
-
-/* As calloc(), and ends the program if there is no memory. */
-void *zeroed(size_t count, size_t size)
-{
-    return check_memory(calloc(count, size));
-}
-
-/* As realloc(), but for COUNT things of SIZE bytes, and ends the program if there is no memory. */
-void *resize(void *old, size_t count, size_t size)
-{
-    return check_memory(count <= SIZE_MAX / size ? realloc(old, count * size) : NULL);
-}
-
 /* Keeps the N bytes at S as a string of its own: what is not printable becomes a dot. */
 char *keep(const char *s, size_t n)
 {
@@ -44,7 +23,7 @@ char *keep(const char *s, size_t n)
 
     if (n >= left) {
         left = n >= BLOCK ? n + 1 : BLOCK;
-        block = zeroed(left, 1);
+        block = checked(malloc(left));
     }
     kept = block;
     for (size_t i = 0; i < n; i++) {
@@ -84,7 +63,7 @@ static void enlarge_table(void)
     size_t old_places = places;
 
     places = old_places > 0 ? 2 * old_places : 1024;
-    table = zeroed(places, sizeof *table);
+    table = checked(calloc(places, sizeof *table));
     for (size_t i = 0; i < old_places; i++)
         if (old[i])
             *place_of(old[i], strlen(old[i])) = old[i];

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 # scripts/ladder.sh gives the same answer wherever it is asked: a conversation alone and beside
-# others, a file and a pipe, with a filter and without, a small recording and a large one, whatever
-# numbers a connection begins with. SEED=n repeats a run.
+# others, a file and a pipe, with a filter and without, a recording and what tcpdump prints of it,
+# whatever numbers a connection begins with. SEED=n repeats a run.
 use v5.36;
 use FindBin;
 use lib $FindBin::Bin;
@@ -10,23 +10,35 @@ use Lab;
 need('tcpdump');
 $ENV{TZ} = 'UTC';
 my $dir = tempdir(CLEANUP => 1);
-my @recordings = (glob('tests/ladder/*.pcap'), glob('tests/reference/*.pcap'));
-my @texts = grep { slurp($_) !~ /^Recording: /m } glob 'tests/ladder/*.txt';
 my $seed = srand($ENV{SEED} // time);
+my @samples = map { "tests/reference/$_.pcap" } qw(sample1 sample2 lost-rst);
+my $patterns = 'tests/reference/patterns.pcap';
+my @texts = grep { slurp($_) !~ /^(?:Recording|Said): /m } glob 'tests/ladder/*.txt';
 
-# What tcpdump prints for the ladder of RECORDING.
-sub printed ($recording, @options) {
-    return scalar `tcpdump -nn -tt -S -vv -K @options -r $recording 2>&1`;
+# What is cut gives other verdicts; only -v prints the IP id, which tells copies.
+my @whole = grep { !/cut|payloads|copies|node-sees-both/ } glob 'tests/ladder/*.pcap*';
+my @recordings = (@whole, @samples, $patterns);
+
+# What tcpdump prints of RECORDING with OPTIONS, and of itself.
+sub printed ($recording, $options) {
+    return scalar `tcpdump $options -r $recording 2>&1`;
 }
 
-# What the ladder makes of the TEXT that tcpdump printed; OPTIONS: -r if it did so for the ladder.
-sub answer ($text, @options) {
+# What it prints for the ladder.
+sub decoded ($recording, $filter = '') {
+    return printed($recording, "-nn -tt -S -vv -K $filter");
+}
+
+# What the ladder makes of TEXT; OPTIONS: -r if that was printed for it, -v: verdicts.
+sub answer ($text, $options = '') {
     save("$dir/text", $text);
-    return said('sh', '-c', "exec scripts/ladder @options x <$dir/text");
+    return scalar `scripts/ladder $options x <$dir/text 2>&1`;
 }
+
+# ---- how it gets them ---------------------------------------------------------------------------
 
 subtest 'a pipe, a redirection and a filter give the answer of the file' => sub {
-    for my $file (glob('tests/reference/*.pcap'), @texts[0 .. 2]) {
+    for my $file (@samples, $texts[0]) {
         my $copy = save("$dir/copy", slurp($file));    # beside which no logs lie
         my $answer = said('scripts/ladder.sh', $copy);
         is(said('sh', '-c', "cat $copy | scripts/ladder.sh -"), $answer, "$file as a pipe");
@@ -37,94 +49,109 @@ subtest 'a pipe, a redirection and a filter give the answer of the file' => sub 
 };
 
 subtest 'a large recording gives the answer of a small one, but for the data' => sub {
-    for my $file (@recordings) {
-        my ($small, $large) = map { answer(printed($file, $_), '-r') } '-x', '';
-        is($large =~ s/\|.*?\|/|/gr, $small =~ s/\|.*?\|/|/gr, $file);
-    }
-    my $large = tempdir(CLEANUP => 1);
-    shim($large, 'wc', 'echo 10000000');
-    local $ENV{PATH} = "$large:$ENV{PATH}";
-    like(said('scripts/ladder.sh', 'tests/ladder/data.pcap'), qr/ PSH, ACK 4 bytes /,
-        'which is said in bytes');
+    my $no_tcp = pack('V4', 0, 0, 60000, 60000) . "\0" x 60000;
+    my $large = save("$dir/large", slurp('tests/ladder/data.pcap') . $no_tcp x 20);
+    my $small = said('scripts/ladder.sh', 'tests/ladder/data.pcap');
+    my $answer = said('scripts/ladder.sh', $large);
+    like($answer, qr/ PSH, ACK 4 bytes /, 'which is said in bytes');
+    is($answer =~ s/\|.*?\|//gr, $small =~ s/\|.*?\|//gr, 'states and verdict');
 };
 
-# TEXT, as printed() returns it, with all numbers of an end shifted by the same random amount. An
-# end is a pair of ports here: before and behind NAT it is one.
-sub shifted ($text) {
-    my ($shifted, %shift) = ('');
-    for my $line (split /^/, $text) {
-        if (my ($from, $to) = $line =~ /\S*?[.]?(\d+) > \S*?[.]?(\d+): Flags \[/) {
-            my $own = $shift{"$from $to"} //= int rand 2**32;
-            my $other = $shift{"$to $from"} //= int rand 2**32;
-            my $moved = sub ($number, $by) { ($number + $by) % 2**32 };
-            my $refuses = $line =~ /\[R\.\], seq 0,/;    # a SYN: it has no number of its own
-            $line =~ s/ seq \K(\d+)/$moved->($1, $own)/e if !$refuses;
-            $line =~ s/ seq \d+:\K(\d+)/$moved->($1, $own)/e;
-            $line =~ s/ ack \K(\d+)/$moved->($1, $other)/e;
-            $line =~ s/([{:])(\d+)(?=[:}])/$1 . $moved->($2, $other)/ge if $line =~ / sack /;
+# ---- options of tcpdump -------------------------------------------------------------------------
+
+# The verdicts of TEXT, without times and ends, and what only -v prints.
+sub verdict ($text, $options = '') {
+    return answer($text, "-v $options") =~ s/^\S+ \S+ > \S+: //gmr =~ s/ ICMP: .*//gr;
+}
+
+my %verdict = map { $_ => verdict(decoded($_), '-r') } @recordings;
+
+sub compare ($options, @files) {
+    subtest "what tcpdump $options prints has the verdict of the recording" => sub {
+        for my $file (@files) {
+            is(verdict("Look at this:\n\n" . printed($file, $options)), $verdict{$file}, $file);
         }
-        $shifted .= $line;
+    };
+}
+compare($_, @recordings) for '-nn', '-nn -vv -e -S', '-nn -X -ttt', '-nn -A -tttt -v -#';
+compare($_, @samples) for '', '-n -t', '-v -XX -e -ttttt', '-nn -vvv -x';
+
+# The times at which the rows of a DRAWING stand.
+sub seconds ($drawing) {
+    return join ' ', $drawing =~ /^(\d\S+) /mg;
+}
+
+subtest 'the rows stand at the same seconds, whatever times tcpdump prints' => sub {
+    for my $file (@samples) {
+        my $seconds = seconds(answer(decoded($file), '-r'));
+        for my $options ('-nn', '-nn -tt', '-nn -ttt', '-nn -tttt', '-nn -ttttt') {
+            is(seconds(answer(printed($file, $options))), $seconds, "$file, tcpdump $options");
+        }
+        is(seconds(answer(printed($file, '-nn -t'))), '', "$file: none without times");
     }
-    return $shifted;
+};
+
+# ---- numbers ------------------------------------------------------------------------------------
+
+my %shift;    # what is added to the numbers of an end, a pair of ports: NAT leaves them as they are
+
+# A LINE of decoded() with its numbers shifted.
+sub shifted ($line) {
+    my ($from, $to) = $line =~ /(\d+) > \S*?(\d+): Flags \[/ or return $line;
+    my $mine = $shift{"$from $to"} //= int rand 2**32;
+    my $yours = $shift{"$to $from"} //= int rand 2**32;
+    my $is_refusal = $line =~ /\[R\.\], seq 0,/;    # of a SYN: it has no number of its own
+    $line =~ s/ seq \K(\d+)/($1 + $mine) % 2**32/e if !$is_refusal;
+    $line =~ s/ seq \d+:\K(\d+)/($1 + $mine) % 2**32/e;
+    $line =~ s/ ack \K(\d+)/($1 + $yours) % 2**32/e;
+    return $line;
 }
 
 subtest "any first numbers give the same answer, SEED=$seed" => sub {
     for my $file (@recordings) {
-        my $text = printed($file);
-        my $answer = answer($text, '-r');
-        for my $round (1, 2) {
-            is(answer(shifted($text), '-r'), $answer, "$file, round $round");
-        }
+        my @lines = split /^/, decoded($file);
+        my $answer = answer(join('', @lines), '-r');
+        %shift = ();
+        is(answer(join('', map { shifted($_) } @lines), '-r'), $answer, $file);
     }
 };
+
+# ---- neighbours ---------------------------------------------------------------------------------
 
 # The drawings of each conversation, by its ends. Its number is left out.
 sub drawings ($answer) {
     my %drawing;
     for my $drawn (split /\n\n/, $answer) {
         my ($ends) = $drawn =~ /^\S+ +\S* *(client.*\S)/m or next;
-        $drawing{$ends} .= $drawn =~ s/\btcp \d+//gr =~ s/\A\d |\n\z//gr;
+        $drawing{$ends} .= $drawn =~ s/\btcp \d+ +//gr =~ s/\n\z//r;
     }
     return \%drawing;
 }
 
-# Another conversation, a line for each of the TIMES.
-sub neighbour (@times) {
-    my ($n, @lines) = (0);
-    my ($to, $from) = ('198.51.100.77.77', '203.0.113.77.7000');
-    for my $time (@times) {
-        my $port = 7000 + int($n / 3);
-        my ($from, $isn) = ("203.0.113.77.$port", 1000 * $port);
-        my ($next, $answered) = ($isn + 1, 3 * $isn);
-        my @three = (
-            "$from > $to: Flags [S], seq $isn, length 0",
-            "$to > $from: Flags [S.], seq $answered, ack $next, length 0",
-            "$from > $to: Flags [R], seq $next, length 0",
-        );
-        push @lines, "$time IP $three[$n++ % 3]";
-    }
-    return @lines;
+# Are the conversations of ALONE drawn as they are in BESIDE?
+sub is_drawn_as ($beside, $alone, $what) {
+    my ($all, $wanted) = (drawings($beside), drawings($alone));
+    is_deeply({ map { $_ => $all->{$_} } keys %$wanted }, $wanted, $what);
+}
+
+# TEXT with a packet of another connection before each.
+sub with_neighbour ($text) {
+    my $seq = 2_000_000_000;
+    my $ends = '203.0.113.77.7000 > 198.51.100.77.77';
+    return $text =~ s{^(\d\d:\d\d:\d\d\.\d+ )IP.*: Flags.*\n}{
+        my $next = ++$seq + 1;
+        "$1IP $ends: Flags [P.], seq $seq:$next, ack 3000000000, length 1\n$&"
+    }gmer;
 }
 
 subtest 'a conversation beside others gives the answer that it gives alone' => sub {
     for my $file (@texts) {
-        my @lines = split /\n/, slurp($file);
-        next if !grep { /^\d\d:\d\d:\d\d\.\d+ IP.*: Flags/ } @lines;
-        my $with = '';
-        my @neighbours = neighbour(map { /^(\d\d:\d\d:\d\d\.\d+) IP/ } @lines);
-        for my $line (@lines) {
-            $with .= "$line\n";
-            $with .= shift(@neighbours) . "\n" if $line =~ /^\d\d:\d\d:\d\d\.\d+ IP/;
-        }
-        my $alone = drawings(answer(slurp($file)));
-        my $beside = drawings(answer($with));
-        is_deeply({ map { $_ => $beside->{$_} } keys %$alone }, $alone, $file);
+        my $text = slurp($file);
+        is_drawn_as(answer(with_neighbour($text)), answer($text), $file);
     }
-    my $patterns = 'tests/reference/patterns.pcap';
-    my $all = drawings(answer(printed($patterns), '-r'));
+    my $all = answer(decoded($patterns), '-r');
     for my $port (8101 .. 8112) {
-        my $alone = drawings(answer(printed($patterns, "port $port"), '-r'));
-        is_deeply({ map { $_ => $all->{$_} } keys %$alone }, $alone, "port $port of $patterns");
+        is_drawn_as($all, answer(decoded($patterns, "port $port"), '-r'), "port $port of patterns");
     }
 };
 done_testing;
