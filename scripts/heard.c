@@ -63,6 +63,7 @@ static void find_again(struct conversation *c)
         struct packet *p = c->packet[i];
         struct sent *mine = &sent[p->sender];
         const bool acks_more = p->ack > mine->ack;
+        const bool is_last = p->seq != ABSENT && p->seq + 1 == mine->to;
 
         if (p->icmp != NULL || is_reset(p) || p->stray)
             continue;
@@ -70,16 +71,16 @@ static void find_again(struct conversation *c)
             sent[!p->sender].acked = p->ack;
         if (acks_more)
             mine->ack = p->ack;
-        if (!has_bytes(p)) { /* Linux sends its probes without a byte */
-            p->keep_alive = p->seq != ABSENT && p->seq + 1 == mine->to;
+        /* A probe of keep-alive (RFC 9293, 3.8.4): the last number, which was acknowledged, to make
+         * the peer answer. Linux sends no byte with it. */
+        if (!has_bytes(p)) {
+            p->keep_alive = is_last;
             continue;
         }
+        p->keep_alive = is_last && p->size == 1 && p->end <= mine->acked;
         p->again = has_begun_within(mine, p) && p->end <= mine->to;
         if (p->end > mine->to)
             mine->to = p->end;
-        /* A probe of keep-alive (RFC 9293, 3.8.4): a number that was acknowledged, to make the peer
-         * answer. */
-        p->keep_alive = p->again && p->size == 1 && p->end <= mine->acked;
         /* BSD and macOS send each ACK in CLOSING with the FIN: that is no FIN again. */
         if (p->flags & FIN && acks_more && p->size == 0)
             p->again = false;

@@ -13,6 +13,7 @@
  */
 #include "ladder.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,13 @@ static bool draw_all(const struct options *options, const struct drawing *drawin
     return all_whole;
 }
 
+/* NAME as a terminal may show it. */
+static void print_name(const char *name)
+{
+    for (const char *c = name; *c != '\0'; c++)
+        fputc(iscntrl((unsigned char)*c) ? '.' : *c, stderr);
+}
+
 /* Says what is wrong. Returns whether something is. */
 static bool complain(const struct options *options, const char *complaint)
 {
@@ -96,7 +104,9 @@ static bool complain(const struct options *options, const char *complaint)
         wrong = true;
     }
     if (complaint != NULL) {
-        fprintf(stderr, "ladder.sh: %s: %s\n", options->file, complaint);
+        fputs("ladder.sh: ", stderr);
+        print_name(options->file);
+        fprintf(stderr, ": %s\n", complaint);
         wrong = true;
     }
     return wrong;

@@ -27,8 +27,13 @@ recordings=0
 verdicts=''
 result=0
 
+printable() { # WORDS: a line, in which a name may hold what steers a terminal
+    printf '%s' "$*" | tr '\001-\037\177' '[.*]'
+    echo
+}
+
 say() { # WORDS: on stderr
-    printf 'ladder.sh: %s\n' "$*" >&2
+    printable "ladder.sh: $*" >&2
 }
 
 bad_usage() { # WORDS
@@ -151,7 +156,7 @@ fi
 
 for file; do
     ! is_log "$file" || continue
-    [ "$recordings" -lt 2 ] || [ -n "$verdicts" ] || printf '\n%s:\n' "$file"
+    [ "$recordings" -lt 2 ] || [ -n "$verdicts" ] || printf '\n%s\n' "$(printable "$file:")"
     status=0
     draw "$file" "$@" || status=$?
     if [ "$status" -eq 3 ]; then

@@ -61,6 +61,12 @@ for my $reason (sort keys %arguments) {
     };
 }
 
+subtest 'a name is told without what steers terminals' => sub {
+    my $empty = save("$dir/a\e[2J", '');
+    like(ladder($empty, "$empty/none"), qr/^ladder\.sh: .*a\.\[2J: empty file/m, 'a dot for ESC');
+    unlike(ladder($empty, "$empty/none"), qr/\e/, 'none is left');
+};
+
 subtest 'behind what cannot be read, the next file is drawn' => sub {
     like(ladder($dir, $sample2), qr/\A1 (?:.*\n)*.*server reset it after 8 packets/, 'a directory');
 };
@@ -89,7 +95,7 @@ subtest 'a full disk is told' => sub {
 
 subtest 'text needs no tcpdump, and a recording says that there is none' => sub {
     my $tools = tempdir(CLEANUP => 1);
-    for my $tool (qw(sh dirname od)) {
+    for my $tool (qw(sh dirname od tr)) {
         symlink which($tool), "$tools/$tool";
     }
     local $ENV{PATH} = $tools;
