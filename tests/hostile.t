@@ -66,7 +66,7 @@ sub good_client ($n) {
 # Lets ROUNDS of bad clients meet sampleN's server, and a good one after each.
 sub attack ($n) {
     for my $round (1 .. $rounds) {
-        alarm $Lab::patience;
+        alarm 6 * $Lab::patience;
         my @peers = map { bad_client($n) } 1 .. 1 + rand 20;
         for my $peer (@peers) {
             leave($peer);

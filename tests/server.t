@@ -34,6 +34,20 @@ my @bad = (
     { sends => 'ABCX', then => 'leaves', told => qr/recv 4 of 4 bytes, not "ABCD"/ },
 );
 for my $n (1, 2) {
+    subtest "sample$n: the port of a server that left TIME-WAIT can be had at once" => sub {
+        my $server = serve("sample$n/server");
+        my $peer = peer($n, '');
+        shows($server, qr/ accept/);
+        stop($server);    # this sends FIN
+        is(answer($peer), '', 'the server closes first');
+        close $peer;
+        my $time_wait = qr/: 0100007F:1F9$n \S+ 06 /;
+        ok(eventually(sub { slurp('/proc/net/tcp') =~ $time_wait }), 'TIME-WAIT');
+        $server = serve("sample$n/server");
+        like(slurp($server->{out}), qr/ listen /, 'a new server listens');
+        stop($server);
+    };
+
     for my $bad (@bad) {
         my $does = "sends '$bad->{sends}' and $bad->{then}";
         subtest "sample$n: a client that $does gets no answer, and the server says so" => sub {
@@ -84,20 +98,6 @@ for my $n (1, 2) {
     subtest "sample$n: a server that cannot write its lines ends with status 1 and says so" => sub {
         my $said = said('sh', '-c', "exec sample$n/server >/dev/full");
         is($said, "1 stdout: No space left on device\n", 'one line');
-    };
-
-    subtest "sample$n: the port of a server that left TIME-WAIT can be had at once" => sub {
-        my $server = serve("sample$n/server");
-        my $peer = peer($n, '');
-        shows($server, qr/ accept/);
-        stop($server);    # this sends FIN
-        is(answer($peer), '', 'the server closes first');
-        close $peer;
-        my $time_wait = qr/: 0100007F:1F9$n \S+ 06 /;
-        ok(eventually(sub { slurp('/proc/net/tcp') =~ $time_wait }), 'TIME-WAIT');
-        $server = serve("sample$n/server");
-        like(slurp($server->{out}), qr/ listen /, 'a new server listens');
-        stop($server);
     };
 }
 
