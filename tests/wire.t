@@ -80,7 +80,7 @@ for my $n (1 .. 3) {
     my $lines = $client . $server . join '', map { $_->{line} } @$packets;
     my $story = join '', sort split /^/, $lines;
     my ($to, $from) = ("808$n: Flags ", "808$n > \\S+ Flags ");
-    subtest "sample$n: a line has its local time, before its packet is sent or after it came" => sub {
+    subtest "sample$n: a line has local time, before its packet is sent or after it came" => sub {
         is(steps($client), expected_lines($n, 'client', $port), 'the client');
         is(steps($server), expected_lines($n, 'server', $port), 'the server');
         in_order($story, $to . '\[S\]', 'server accept');
