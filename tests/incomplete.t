@@ -91,24 +91,6 @@ subtest 'a tcpdump that has ended by itself is told, though all it saw is whole'
         'its last words');
 };
 
-subtest 'a tcpdump that cannot begin is told in its words' => sub {
-    place();
-    local $ENV{PATH} = hiding(
-        tcpdump => 'case "$*" in *-L) exit ;; esac; echo "tcpdump: not today" >&2; exit 3');
-    is(said($capture, '--run', 'sample1'),
-        "1 capture.sh: tcpdump has not begun, status 3: tcpdump: not today\n", 'and its status');
-    is(left_behind() . join(' ', glob 'captures/*'), '', 'nothing is left behind');
-};
-
-subtest 'a tcpdump that does not end is not waited for' => sub {
-    place();
-    impatient('told_to_end');
-    my $process = by_hand('sample1');
-    kill 'STOP', recorder();
-    like(incomplete(ctrl_c($process)), qr/^tcpdump has failed, status 137: /, 'it is killed');
-    is(left_behind(), '', 'nothing is left behind');
-};
-
 subtest 'a program that fails is told in its words, or with its status' => sub {
     place(1, 2);
     instead_of('sample1/client', '"$0.real"; exit 3');
@@ -133,15 +115,19 @@ subtest 'as many conversations as clients make a complete recording' => sub {
 
 subtest 'a program that does not go on is not waited for' => sub {
     place(1, 2);
-    impatient('asked_or listens');
-    impatient('asked_or ended $!');
+    for my $wait ('asked_or listens', 'asked_or ended $!', 'told_to_end') {
+        impatient($wait);
+    }
     instead_of('sample1/server', 'exec sleep 600');
     instead_of('sample2/client', 'exec sleep 600');
     is(incomplete(start($capture, '--run', 'sample1')),
         "sample1 server does not listen after 10 s (nothing is kept)\n", 'a server');
     is(incomplete(start($capture, '--run', 'sample2')),
         "sample2 client has not ended after 60 s (nothing is kept)\n", 'a client');
-    is(left_behind(), '', 'nothing is left behind');
+    my $process = by_hand('sample1');
+    kill 'STOP', recorder();
+    like(incomplete(ctrl_c($process)), qr/^tcpdump has failed, status 137: /, 'tcpdump');
+    is(left_behind(), '', 'all are killed');
 };
 
 subtest 'a check that fails is told' => sub {

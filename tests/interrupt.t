@@ -88,7 +88,7 @@ subtest 'Ctrl-C before it is ready is told, and leaves nothing' => sub {
     local $ENV{PATH} = hiding(tcpdump => 'case "$*" in *" -w "*) : >begun; exec sleep 600 ;; esac');
     my $process = start('setsid', $capture, '-w', 'x.pcap', 'sample2');
     eventually(sub { -e 'begun' });
-    is(result(ctrl_c($process)), "1 capture.sh: interrupted before it was ready\n", 'the last line');
+    is(result(ctrl_c($process)), "1 capture.sh: interrupted before it was ready\n", 'its line');
     is(harm(), '', 'nothing is left behind, or lost');
 };
 
@@ -98,7 +98,7 @@ subtest 'Ctrl-C while a client sleeps is told, and what is recorded is kept' => 
     my $process = start('setsid', $capture, '--run', '-w', 'x.pcap', 'sample3');
     sees($process, 8);
     like(incomplete(ctrl_c($process)), qr/^interrupted \(8 packets, .*, kept as x\.pcap\)/,
-        'the last line');
+        'its line');
     is(harm(), '', 'nothing is left behind, or lost');
 };
 
