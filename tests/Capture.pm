@@ -11,7 +11,7 @@
 #   sees(PROCESS, PACKETS)         waits until it has printed so many
 #   ctrl_c(PROCESS)        presses it: SIGINT for the group (or the signal that is given)
 #   result(PROCESS)        waits for its end: (status, last line on stderr)
-#   kept(...)              the status 0 and the line that says what was recorded
+#   complete(PROCESS)      waits for its end: what its complete recording has
 #   incomplete(PROCESS)    waits for its end: why its recording is not complete
 #   recorded(FILE)         the conversations in FILE, as in %wire, separated by |
 #   recorder()             the pid of the tcpdump that records
@@ -26,7 +26,7 @@ use Lab;
 
 our @EXPORT = (
     qw($capture place instead_of sample3_sleeps impatient by_hand has_recorded sees ctrl_c),
-    qw(result kept incomplete recorded recorder left_behind hiding),
+    qw(result complete incomplete recorded recorder left_behind hiding),
 );
 
 our $capture = 'scripts/capture.sh';
@@ -96,11 +96,8 @@ sub result ($process) {
     return "$status " . ($lines[-1] // '');
 }
 
-# The line, with the exit status, for PACKETS in CONVERSATIONS in FILE.
-sub kept ($packets, $conversations, $file) {
-    my $s = $conversations == 1 ? '' : 's';
-    my $summary = "$packets packets, $conversations conversation$s, 0 dropped, kept as $file";
-    return "0 capture.sh: $summary; next: scripts/ladder.sh $file\n";
+sub complete ($process) {
+    return result($process) =~ s/^0 capture\.sh: (.*), 0 dropped, kept as .*\n/$1/r;
 }
 
 sub incomplete ($process) {

@@ -30,7 +30,7 @@ END
 subtest '--run starts the programs of a sample, and keeps their packets and lines' => sub {
     place();
     my $process = start($capture, '--run', 'sample1');
-    is(result($process), kept(11, 1, 'captures/sample1.pcap'), 'the last line tells');
+    is(complete($process), '11 packets, 1 conversation', 'the last line tells');
     is(recorded('captures/sample1.pcap'), $wire{1}, 'the conversation is whole');
     ok(sees($process, 11), 'its packets are printed');
     for my $role (qw(server client)) {
@@ -47,7 +47,7 @@ subtest '--run all records every sample: a sample4 is a directory, and no edit' 
         run('cc', '-o', "sample4/$role", save("sample4/$role.c", $source));
     }
     my $process = start($capture, '--run', 'all');
-    is(result($process), kept(30, 3, 'captures/all.pcap'), 'three conversations');
+    is(complete($process), '30 packets, 3 conversations', 'three conversations');
     is(recorded('captures/all.pcap'), join(' | ', @wire{1, 2, 1}), 'each is whole, in their order');
     my @logs = map { ("sample$_.client", "sample$_.server") } 1, 2, 4;
     is(join(' ', map { /all\.(.*)\.log/ } glob 'captures/all.*.log'), "@logs", 'all six logs');
@@ -58,7 +58,7 @@ subtest 'by hand it records all samples, and prints packets as they come, until 
     my $process = has_recorded(1);
     converse(2);
     ok(sees($process, 19), 'they are printed');
-    is(result(ctrl_c($process)), kept(19, 2, 'captures/all.pcap'), 'the last line tells');
+    is(complete(ctrl_c($process)), '19 packets, 2 conversations', 'the last line tells');
     is(recorded('captures/all.pcap'), "$wire{1} | $wire{2}", 'both conversations');
 };
 
@@ -81,7 +81,7 @@ subtest '300 conversations without a pause lose nothing' => sub {
     my $server = many_conversations(300);
     sees($process, 2400);
     stop($server);
-    is(result(ctrl_c($process)), kept(2400, 300, 'captures/sample2.pcap'), 'all are whole');
+    is(complete(ctrl_c($process)), '2400 packets, 300 conversations', 'all are whole');
 };
 
 subtest 'a reader that does not read takes nothing from the recording' => sub {
@@ -94,14 +94,14 @@ subtest 'a reader that does not read takes nothing from the recording' => sub {
     my $server = many_conversations(200);    # their lines are more than fits into pipes
     eventually(sub { 200 == (() = recorded('x.pcap') =~ /R/g) });
     stop($server);
-    is(result(ctrl_c($process)), kept(1600, 200, 'x.pcap'), 'all are whole');
+    is(complete(ctrl_c($process)), '1600 packets, 200 conversations', 'all are whole');
     is(left_behind(), '', 'nothing is left behind');
 };
 
 subtest 'behind -- stands what changes the printing, and not the recording' => sub {
     place();
     my $process = start($capture, '--run', 'sample1', '--', '-c', 3, '-tttt', '-AeKnNqSvxX#');
-    is(result($process), kept(11, 1, 'captures/sample1.pcap'), 'all is recorded');
+    is(complete($process), '11 packets, 1 conversation', 'all is recorded');
     my $out = slurp($process->{out});
     is(join(' ', $out =~ /^ +(\d+)  20\d\d-\d\d-\d\d /mg), '1 2 3', 'three are printed');
 };
@@ -154,7 +154,7 @@ subtest 'a FILE that is being recorded is refused, and goes on' => sub {
     like($said, qr/^1 capture\.sh: x\.pcap: is being recorded just now .*\n\z/, 'in one line');
     converse(1);
     sees($process, 11);
-    is(result(ctrl_c($process)), kept(11, 1, 'x.pcap'), 'the other recording is whole');
+    is(complete(ctrl_c($process)), '11 packets, 1 conversation', 'the other recording is whole');
     is(join(' ', glob '*.pcap'), 'x.pcap', 'there is no other');
 };
 
