@@ -127,15 +127,18 @@ sub recorder () {
 }
 
 # What a PROCESS that has ended leaves: '' is as it should be. A closed terminal's may take a while.
+# What is found is removed, for the next test.
 sub left_behind () {
-    my @left;
+    my (%commands, @files);
     my $look = sub {
-        my %commands = running_here();
-        @left = (values %commands, glob "$tmp/tmp.*");    # as mktemp calls them
-        return !@left;
+        %commands = running_here();
+        @files = glob "$tmp/tmp.*";    # as mktemp calls them
+        return !%commands && !@files;
     };
     eventually($look, 10);
-    return join "\n", @left;
+    kill 'KILL', keys %commands;
+    system('rm', '-rf', @files);
+    return join "\n", values %commands, @files;
 }
 
 sub hiding (%commands) {

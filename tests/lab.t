@@ -28,15 +28,15 @@ subtest 'the network holds nothing but its own lo' => sub {
     unlike($out, qr/\Q$network\E/, 'it is not the network outside');
 };
 
-subtest 'a user may capture in it without sudo' => sub {
+subtest 'a user may capture and filter in it without sudo' => sub {
     plan(skip_all => 'users may not have namespaces here') if !$namespaces;
-    need('tcpdump');
+    need('tcpdump', 'nft');
     my $readable = tempdir(CLEANUP => 1);    # by everybody
     chmod 0755, $readable;
     save("$readable/lab.sh", slurp($lab));
     chdir '/' or die;
     local $ENV{PATH} = '/usr/local/bin:/usr/bin:/bin';    # as Debian sets it for users
-    my $look = 'tcpdump -i lo -L >&2 && id -u';
+    my $look = 'tcpdump -i lo -L >&2 && nft list ruleset && id -u';
     is(said(@nobody, "$readable/lab.sh", 'sh', '-c', $look) =~ s/\n.*//sr, '0 ' . ($> || $uid),
         'the user is the same');
     chdir $here or die;
