@@ -115,7 +115,7 @@ subtest 'as many conversations as clients make a complete recording' => sub {
 
 subtest 'a program that does not go on is not waited for' => sub {
     place(1, 2);
-    for my $wait ('asked_or listens', 'asked_or ended $!', 'told_to_end') {
+    for my $wait ('asked_or listens', 'asked_or ended $!', 'ends_when_told') {
         impatient($wait);
     }
     instead_of('sample1/server', 'exec sleep 600');

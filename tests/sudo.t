@@ -49,7 +49,7 @@ subtest 'where there is no sudo the way through the lab is named' => sub {
     place(1);
     my ($bin) = split /:/, user_with_sudo('');
     unlink "$bin/sudo" or die;
-    for my $name (qw(sh sed grep dirname rm)) {
+    for my $name (qw(sh sed grep dirname rm tr)) {
         symlink which($name), "$bin/$name" or die "$bin/$name: $!";
     }
     local $ENV{PATH} = $bin;
