@@ -36,20 +36,17 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = (
-    qw($root @samples %wire),
+    qw($root %wire),
     qw(which need skip_or_fail private_network enter_lab),
     qw(start serve shows stop ended run said pinned eventually converse),
     qw(begin_recording end_recording packets conversations steps hang_up),
     qw(save slurp written shim build getcwd tempdir sleep time),
-    qw(IPPROTO_TCP TCP_NODELAY TCP_QUICKACK SO_LINGER),
+    qw(IPPROTO_TCP TCP_NODELAY TCP_QUICKACK),
     @Test::More::EXPORT, @Socket::EXPORT,
 );
 
 our $root = dirname(dirname(abs_path(__FILE__)));
 chdir $root or die "chdir $root: $!";
-
-# The samples that there are, by number.
-our @samples = map { /(\d)$/ } glob 'sample[1-9]';
 
 # The packets of each sample: direction seen from the client, flags, length if not 0.
 our %wire = (
