@@ -56,6 +56,14 @@ subtest 'where there is no sudo the way through the lab is named' => sub {
     is(said($capture, '--run', 'sample1'), "1 capture.sh: tcpdump: no $way_out\n", 'in one line');
 };
 
+subtest 'with sudo itself it is not run in the clone of a user' => sub {
+    plan(skip_all => 'not root') if $> != 0;
+    my $place = place(1);
+    chown 4242, -1, $place or die "chown: $!";
+    local $ENV{SUDO_UID} = 4242;
+    like(said($capture, 'sample1'), qr/^1 capture\.sh: started with sudo: .*\n\z/, 'in one line');
+};
+
 # ---- the real sudo, on a terminal ---------------------------------------------------------------
 
 # RULE UID GID COMMAND: becomes nobody, who may do with sudo what RULE says. Nobody else sees that.
