@@ -1,7 +1,8 @@
 # What the tests of capture.sh share.
 #
 #   $capture               the script
-#   place(SAMPLE...)       a new copy of scripts/ and these samples; the test goes on in it
+#   place(SAMPLE...)       a new copy of scripts/ and these samples, at a path with a space; the
+#                          test goes on in it
 #   instead_of(PROGRAM, SCRIPT)    in that copy; the program itself is "$0.real" then
 #   sample3_sleeps(SECONDS)        in that copy its client sleeps so long, not 3 s
 #   impatient(COMMAND)     in that copy the wait for COMMAND has a limit of 1 s
@@ -11,8 +12,9 @@
 #   sees(PROCESS, PACKETS)         waits until it has printed so many
 #   ctrl_c(PROCESS)        presses it: SIGINT for the group (or the signal that is given)
 #   result(PROCESS)        waits for its end: (status, last line on stderr)
-#   complete(PROCESS)      waits for its end: what its complete recording has
-#   incomplete(PROCESS)    waits for its end: why its recording is not complete
+#   complete(PROCESS)      waits for its end: '11 packets, 1 conversation', else result()
+#   incomplete(PROCESS)    waits for its end: why its recording is not complete, and what is kept;
+#                          else result()
 #   recorded(FILE)         the conversations in FILE, as in %wire, separated by |
 #   recorder()             the pid of the tcpdump that records
 #   left_behind()          processes in this network that are not the test's, and temporary files

@@ -46,6 +46,7 @@ our @EXPORT = (
 );
 
 our $root = dirname(dirname(abs_path(__FILE__)));
+my $test = abs_path($0);
 chdir $root or die "chdir $root: $!";
 
 # The packets of each sample: direction seen from the client, flags, length if not 0.
@@ -57,6 +58,12 @@ our %wire = (
 
 my $in_lab = @ARGV && $ARGV[0] eq '--in-lab';
 shift @ARGV if $in_lab;
+
+# No test goes on with a program that is older than its source.
+if (!$in_lab) {
+    local $ENV{MAKEFLAGS} = '';    # those of make test are not for this one
+    system('make', '--silent', '--question') == 0 or BAIL_OUT('run make first');
+}
 
 # Seconds that a test waits for what never comes. PATIENCE=600 for emulated machines.
 our $patience = $ENV{PATIENCE} // 120;
@@ -99,18 +106,11 @@ sub private_network () {
     die "scripts/lab.sh true: status $status: $why" if $status;
 }
 
-# Ends all tests if a program is missing, or older than its source.
-sub built () {
-    local $ENV{MAKEFLAGS} = '';    # those of make test are not for this one
-    system('make', '--silent', '--question') == 0 or BAIL_OUT('run make first');
-}
-
 # Runs this test file again inside scripts/lab.sh, and only there goes on.
 sub enter_lab () {
     return if $in_lab;
     private_network();
-    built();
-    exec 'scripts/lab.sh', $^X, "-I$root/tests", $0, '--in-lab', @ARGV
+    exec 'scripts/lab.sh', $^X, "-I$root/tests", $test, '--in-lab', @ARGV
         or die "scripts/lab.sh: $!";
 }
 
@@ -265,7 +265,7 @@ sub end_recording ($tcpdump) {
 # server, is => '>P.4' }, as in %wire; what is agreed on about ECN is left out.
 sub packets ($pcap) {
     my (%conversation_of, @all);
-    my $command = 'exec tcpdump -nn -r - tcp <"$0" 2>/dev/null';
+    my $command = 'exec 2>/dev/null; exec tcpdump -nn -r - tcp <"$0"';
     open my $lines, '-|', 'sh', '-c', $command, $pcap or die "sh: $!";
     while (my $line = <$lines>) {
         my ($from, $to, $flags, $length) =

@@ -137,10 +137,11 @@ subtest 'what has the name is kept aside with its logs, also if the new one fail
     for my $end (@ends) {
         save("captures/sample2.$end", "the old $end");
     }
-    save('captures/sample2.1.pcap', 'older');
+    save('captures/sample2.1.server.log', 'older, of a recording that is gone');
     my $server = serve('sample2/server');
     like(incomplete(start($capture, '--run', 'sample2')),
         qr/^sample2 server has ended \(nothing is kept\)/, 'the port is in use');
+    stop($server);
     for my $end (@ends) {
         is(slurp("captures/sample2.2.$end"), "the old $end", "$end is kept");
     }
@@ -166,5 +167,6 @@ subtest 'a FILE that cannot be made is refused before anything starts' => sub {
         like(said($capture, '--run', '-w', $file, 'sample1'),
             qr/^1 capture\.sh: $file: (?:cannot be made|not a file) .+\n\z/, $file);
     }
+    is(left_behind(), '', 'no program has begun');
 };
 done_testing;

@@ -33,15 +33,14 @@ sub verdicts ($drawing) {
     return join '', map { trimmed(s/\n +/ /gr) . "\n" } @verdicts;
 }
 
-# Those of ROWS that are rows of DRAWING, each below the one before it.
-sub found ($drawing, $rows) {
+# The first of ROWS that is no row of DRAWING below the one before it; '' if there is none.
+sub first_missing ($drawing, $rows) {
     my @rows = split /^/, $rows;
-    my $found = '';
     for my $row (split /\n/, $drawing) {
         my $is_next = @rows && trimmed($row) . "\n" eq $rows[0];
-        $found .= shift @rows if $is_next;
+        shift @rows if $is_next;
     }
-    return $found;
+    return $rows[0] // '';
 }
 
 my @names = @ARGV ? @ARGV : map { m{([^/]+)\.txt$} } glob 'tests/ladder/*.txt';
@@ -60,7 +59,7 @@ for my $name (@names) {
         is($status, $said ? 1 : 0, 'the status');
         is($complaint, $said && "ladder.sh: $packets: $said", 'what is said');
         is(verdicts($drawing), $verdicts, 'the verdict');
-        is(found($drawing, $rows), $rows, 'the rows') or diag($drawing);
+        is(first_missing($drawing, $rows), '', 'no row is missing') or diag($drawing);
     };
 }
 done_testing;

@@ -53,11 +53,11 @@ for my $n (1, 2) {
         subtest "sample$n: a client that $does gets no answer, and the server says so" => sub {
             my $server = serve("sample$n/server");
             my $peer = peer($n, $bad->{sends});
-            if ($bad->{then} eq 'resets') {
-                hang_up($peer);
-            } else {
+            if ($bad->{then} eq 'leaves') {
                 shutdown $peer, 1;
                 is(answer($peer), '', 'no answer');
+            } else {
+                hang_up($peer);
             }
             shows($server, qr/ close\n/);
             like(slurp($server->{err}), qr/\A$bad->{told}.*\n\z/, 'what it did, on one line');
