@@ -39,18 +39,20 @@ subtest '--run starts the programs of a sample, and keeps their packets and line
     }
 };
 
-subtest '--run all records every sample: a sample4 is a directory, and no edit' => sub {
-    place(1, 2);
+subtest '--run all records every sample, where one stands: a sample4 is a directory' => sub {
+    my $place = place(1, 2);
     system('cp', '-R', 'sample1', 'sample4') == 0 or die 'cp';
     for my $role (qw(server client)) {
         my $source = slurp("sample4/$role.c") =~ s/8081/8084/gr;
         run('cc', '-o', "sample4/$role", save("sample4/$role.c", $source));
     }
-    my $process = start($capture, '--run', 'all');
+    mkdir 'there' or die;
+    chdir 'there' or die;
+    my $process = start("$place/$capture", '--run', '-w', 'x.pcap', 'all');
     is(complete($process), '30 packets, 3 conversations', 'three conversations');
-    is(recorded('captures/all.pcap'), join(' | ', @wire{1, 2, 1}), 'each is whole, in their order');
-    my @logs = map { ("sample$_.client", "sample$_.server") } 1, 2, 4;
-    is(join(' ', map { /all\.(.*)\.log/ } glob 'captures/all.*.log'), "@logs", 'all six logs');
+    is(recorded('x.pcap'), join(' | ', @wire{1, 2, 1}), 'each is whole, in their order');
+    my @logs = map { ("x.sample$_.client.log", "x.sample$_.server.log") } 1, 2, 4;
+    is(join(' ', glob '*.log'), "@logs", 'all six logs');
 };
 
 subtest 'by hand it records all samples, and prints packets as they come, until Ctrl-C' => sub {
