@@ -54,11 +54,23 @@ void open_lines(struct lines *lines, FILE *in, bool mended)
     fetch(lines);
 }
 
+/* Does a time stand at S: 21:24:11, 2026-11-22, 1700000000.0? */
+static bool is_time(const char *s)
+{
+    const size_t digits = strspn(s, "0123456789");
+
+    switch (s[digits]) {
+    case ':': return digits == 2;
+    case '-': return digits == 4;
+    case '.': return digits >= 9;
+    default: return false;
+    }
+}
+
 /* Does S go on with the line before it, folded by a terminal, or does a line begin there? */
 static bool goes_on(const char *s)
 {
-    return *s && *s != '\t' && !behind(s, "    ") && !behind(s, "IP")
-        && !(is_digit(s[0]) && is_digit(s[1]) && s[2] == ':');
+    return *s && *s != '\t' && !behind(s, "    ") && !behind(s, "IP") && !is_time(s);
 }
 
 /* Joins what a terminal of 80 columns has folded. */

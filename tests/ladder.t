@@ -15,6 +15,7 @@ my ($calls, $no_time) = map { slurp("tests/ladder/sample1.$_") } qw(calls no-tim
 my $whole = slurp($sample1);
 my $broken = save("$dir/broken", substr $whole, 0, 900);
 my $text = 'tests/ladder/half-open.txt';
+my $patterns = 'tests/reference/patterns.pcap';
 
 # What ladder.sh says with ARGUMENTS: "STATUS STDOUTSTDERR".
 sub ladder (@arguments) {
@@ -125,6 +126,7 @@ subtest "--verdict's status tells whole recordings, incomplete ones and broken o
     my @files = (
         [0, 'all are whole', $sample1, $sample2],
         [3, 'an end is missing', $text, $sample1],
+        [3, 'an end is missing, not of the last one', $patterns, '--', 'portrange 8101-8104'],
         [3, 'a beginning is missing', $middle, $sample1],
         [1, 'one is broken', $text, $broken],
         [1, 'in any order', $broken, $text],
