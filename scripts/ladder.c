@@ -87,11 +87,15 @@ static bool draw_all(const struct options *options, const struct drawing *drawin
     return all_whole;
 }
 
-/* NAME as a terminal may show it. */
+/* NAME without what steers a terminal: C0, and C1 in UTF-8. */
 static void print_name(const char *name)
 {
-    for (const char *c = name; *c != '\0'; c++)
-        fputc(iscntrl((unsigned char)*c) ? '.' : *c, stderr);
+    for (const unsigned char *c = (const unsigned char *)name; *c != '\0'; c++) {
+        const bool is_c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f;
+
+        fputc(is_c1 || iscntrl(*c) ? '.' : *c, stderr);
+        c += is_c1;
+    }
 }
 
 /* Says what is wrong. Returns whether something is. */

@@ -28,7 +28,7 @@ verdicts=''
 result=0
 
 printable() { # WORDS: a line, in which a name may hold what steers a terminal
-    printf '%s' "$*" | tr '\001-\037\177' '[.*]'
+    printf '%s' "$*" | LC_ALL=C sed -z 's/\xc2[\x80-\x9f]\|[\x01-\x1f\x7f]/./g' # C1 in UTF-8, C0
     echo
 }
 
