@@ -177,4 +177,9 @@ my @missing = grep { my $word = $_; !grep { /\Q$word\E/ } @rows } @words;
 is(join("\n", @missing), '', "The guide's tables have the words of every verdict");
 cmp_ok(@words, '>', 40, 'which are found');
 
+my ($table) = $pages[1]{text} =~ /^(\| verdict \|.*?)\n\n/ms;
+my @short = map { /`(.*?)`/g } $table =~ /^\| (.*?) \|/mg;
+my @unknown = grep { my $word = $_; !grep { /\Q$word\E/ } @rows } @short;
+is(join("\n", @unknown), '', "README's table of verdicts has words of the guide's tables");
+
 done_testing;
