@@ -48,11 +48,11 @@ subtest '--run all records every sample, where one stands: a sample4 is a direct
     }
     mkdir 'there' or die;
     chdir 'there' or die;
-    my $process = start("$place/$capture", '--run', '-w', 'x.pcap', 'all');
+    my $process = start("$place/$capture", '--run', '-w', '../x', 'all');
     is(complete($process), '30 packets, 3 conversations', 'three conversations');
-    is(recorded('x.pcap'), join(' | ', @wire{1, 2, 1}), 'each is whole, in their order');
-    my @logs = map { ("x.sample$_.client.log", "x.sample$_.server.log") } 1, 2, 4;
-    is(join(' ', glob '*.log'), "@logs", 'all six logs');
+    is(recorded('../x'), join(' | ', @wire{1, 2, 1}), 'each is whole, in their order');
+    my @logs = map { ("../x.sample$_.client.log", "../x.sample$_.server.log") } 1, 2, 4;
+    is(join(' ', glob '../*.log'), "@logs", 'all six logs');
 };
 
 subtest 'by hand it records all samples, and prints packets as they come, until Ctrl-C' => sub {

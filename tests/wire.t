@@ -89,6 +89,7 @@ for my $n (1 .. 3) {
         in_order($story, 'server send', $from . '\[P', 'client recv 4');
         if ($n == 1) {
             in_order($story, 'client close', $to . '\[F', 'server recv 0');
+            in_order($story, 'server setsockopt', $from . '\[\.\], ack 6', 'server close');
             in_order($story, 'server close', $from . '\[F');
         } else {
             in_order($story, 'server close', $from . '\[R', 'client recv ECONNRESET');
