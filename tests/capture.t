@@ -117,17 +117,20 @@ subtest 'behind -- nothing else may stand' => sub {
     is(join(' ', glob 'captures/* x*'), '', 'nothing is recorded');
 };
 
-subtest '--run keeps the programs on one CPU' => sub {
+subtest '--run keeps the programs on one CPU, which it may use' => sub {
     place();
+    my ($last) = slurp('/proc/self/status') =~ /^Cpus_allowed_list:.*?(\d+)$/m;
     for my $role (qw(server client)) {
         instead_of("sample2/$role", <<"END");
             grep Cpus_allowed_list /proc/self/status >$role.cpu
             exec "\$0.real"
 END
     }
-    run($capture, '--run', 'sample2');
-    like(slurp('client.cpu'), qr/:\s*\d+\n/, 'the client');
+    run('taskset', '-c', $last, $capture, '--run', 'sample2');
+    like(slurp('client.cpu'), qr/:\s*$last\n/, 'the client');
     is(slurp('server.cpu'), slurp('client.cpu'), 'the server on the same');
+    run($capture, '--run', 'sample2');
+    like(slurp('client.cpu'), qr/:\s*\d+\n/, 'one, where there are more');
 };
 
 # ---- under which name ---------------------------------------------------------------------------
