@@ -111,7 +111,7 @@ subtest 'a shell shows by its prompt that it is in a lab' => sub {
 
 subtest 'sudo makes the network where a user may not, and that is said' => sub {
     plan(skip_all => 'not root') if $> != 0;
-    need('tcpdump');
+    need('tcpdump', 'nft');
     my $unshare = which('unshare');
     local $ENV{PATH} = hiding(
         id      => "case \$1 in -u) echo $uid ;; -g) echo $gid ;; esac",
@@ -119,10 +119,10 @@ subtest 'sudo makes the network where a user may not, and that is said' => sub {
         sudo    => "[ \"\$1\" != -n ] || exit 1\nexec env -i PATH=/usr/sbin:/usr/bin:/bin \"\$@\"",
     );
     local $ENV{TZ} = 'Lab-5';
-    my $look = 'tcpdump -i lo -L >/dev/null 2>&1 && echo may capture
+    my $look = 'tcpdump -i lo -L >/dev/null 2>&1 && nft list ruleset && echo may capture, filter
         echo $TZ $debian_chroot; ip -br link | cut -d " " -f 1; perl -e "print $>"; exit 7';
     is(said($lab, 'sh', '-c', $look), <<"END", 'COMMAND is the user again, with what it needs');
-7 may capture
+7 may capture, filter
 Lab-5 lab
 lo
 ${uid}lab.sh: sudo makes the private network: it may ask for your password
