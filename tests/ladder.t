@@ -48,7 +48,7 @@ my %arguments = (
     'empty file' => [file('')],
     'no packets in it' => [file(substr $whole, 0, 24)],
     'neither a recording nor text of tcpdump' => [file('x' x 100)],
-    'compressed' => [file("\x1f\x8b\x08\0\0\0")],
+    '1 packet that tcpdump cannot decode: bad-len 0' => [file("12:00:00.0 IP bad-len 0\n")],
     'a recording of snoop' => [file("snoop\0\0\0\0\0\0\2")],
     '2 lines of TCP not understood, cut' => [file("$cut\[S], se\n$cut\[R.], seq 1, a\n")],
     'no TCP in it that FILTER chooses' => [$sample2, '--', 'port 9'],
@@ -61,6 +61,20 @@ for my $reason (sort keys %arguments) {
         like($said, qr/\A1 ladder\.sh: .*$reason.* \(.+\)\n\z/, 'and the status is 1');
     };
 }
+
+my %compressed = (
+    zcat => "\x1f\x8b\x08\0\0\0",
+    bzcat => 'BZh91AY',
+    xzcat => "\xfd7zXZ\0",
+    zstdcat => "\x28\xb5\x2f\xfd",
+);
+subtest 'a compressed file: told which command opens it' => sub {
+    for my $command (sort keys %compressed) {
+        my $file = file($compressed{$command});
+        my $way_out = "$command FILE | scripts/ladder.sh -";
+        is(ladder($file), "1 ladder.sh: $file: compressed ($way_out)\n", $command);
+    }
+};
 
 subtest 'a name is told without what steers terminals' => sub {
     my $empty = save("$dir/\xe8\xa8\x98\e[2J\xc2\x9b2J", '');
@@ -142,6 +156,8 @@ subtest 'the time of day is local time' => sub {
     local $ENV{TZ} = 'XYZ-05:30';
     like(ladder('--verdict', $sample1), qr/\A0 02:54:11\.396569 /, 'in the verdict');
     like(ladder($sample1), qr/^seconds since 02:54:11\.396569$/m, 'in the drawing');
+    like(ladder('--verdict', 'tests/ladder/middle.txt'), qr/\A3 12:00:00\.000000 /,
+        'text has it already');
 };
 
 # ---- the programs' lines ------------------------------------------------------------------------

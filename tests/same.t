@@ -123,7 +123,7 @@ sub drawings ($answer) {
     my %drawing;
     for my $drawn (split /\n\n/, $answer) {
         my ($ends) = $drawn =~ /^\S+ +\S* *(client.*\S)/m or next;
-        $drawing{$ends} .= $drawn =~ s/\btcp \d+ +//gr =~ s/\n\z//r;
+        $drawing{$ends} .= $drawn =~ s/\btcp \d+ *//gr =~ s/\n\z//r;
     }
     return \%drawing;
 }
