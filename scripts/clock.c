@@ -52,18 +52,21 @@ static const char *read_time_of_day(const char *s, int64_t *time)
     return s;
 }
 
-/* Seconds since 1970. */
+/* Seconds since 1970, with at least six digits behind the point: prose has other numbers. */
 static const char *read_seconds(const char *s, int64_t *time)
 {
     int64_t seconds;
     int64_t fraction;
     const char *point = read_number(s, &seconds);
+    const char *end;
 
     if (!point || *point != '.')
         return NULL;
-    s = read_fraction(point + 1, &fraction);
+    end = read_fraction(point + 1, &fraction);
+    if (end - point <= 6)
+        return NULL;
     *time = seconds * SECOND + fraction;
-    return s;
+    return end;
 }
 
 /* YYYY-MM-DD as days since 1970. Years begin in March, so that a leap day is the last of a year. */

@@ -9,6 +9,7 @@
 #include "ladder.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     USUAL = 200000,    /* microseconds on the way, if no handshake tells */
@@ -173,13 +174,19 @@ static void find_fins(struct conversation *c)
     }
 }
 
-/* An ICMP error says that the packet which it quotes has not reached its receiver. */
+/* RFC 792: with these a router asks for another way, or for less; it has passed the packet on. */
+static bool is_advice(const struct packet *error)
+{
+    return strcmp(error->icmp, "redirect") == 0 || strcmp(error->icmp, "source quench") == 0;
+}
+
+/* Another ICMP error says that the packet which it quotes has not reached its receiver. */
 static void find_unreached(struct conversation *c)
 {
     for (int i = 0; i < c->count; i++) {
         const struct packet *error = c->packet[i];
 
-        if (error->icmp == NULL)
+        if (error->icmp == NULL || is_advice(error))
             continue;
         for (int j = i - 1; j >= 0 && j >= i - LOOK_BACK; j--) {
             struct packet *p = c->packet[j];

@@ -121,7 +121,6 @@ bool next_line(struct lines *lines)
     lines->length = lines->next_length;
     lines->next = line;
     lines->next_room = room;
-    lines->count++;
     fetch(lines);
     if (!lines->mended)
         return true;

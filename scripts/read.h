@@ -14,7 +14,6 @@ struct lines {
     size_t next_length;
     size_t room;        /* allocated for each of them */
     size_t next_room;
-    size_t count;
 };
 
 void open_lines(struct lines *lines, FILE *in, bool mended);

@@ -95,7 +95,7 @@ static bool is_own(const struct play *play, int i)
     if (later->opens)
         return false;
     sends_beyond = is_past(later->end, p->seq);
-    acks_beyond = is_past(later->ack, sender->rcv_nxt);
+    acks_beyond = is_past(later->ack, sender->rcv_nxt) && later->ack > p->ack;
     if (is_past(later->ack, receiver->snd_nxt) || (p->flags & ACK && sends_beyond))
         return false;
     if (packet(play, later->last)->time - p->time > SWAPPED && (sends_beyond || acks_beyond))
