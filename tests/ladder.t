@@ -136,6 +136,18 @@ subtest '--verdict is a line a conversation: its time, its ends, the verdict' =>
     like(ladder('--verdict', $untimed), qr/\A0 - 127/, 'without times, - in their place');
 };
 
+subtest 'each of a thousand conversations at once has its verdict' => sub {
+    my ($syns, $resets) = ('', '');
+    for my $port (1001 .. 2000) {
+        my ($client, $server) = ("192.0.2.1.$port", "198.51.100.1.$port");
+        $syns .= "12:00:00.0 IP $client > $server: Flags [S], seq $port, length 0\n";
+        my $ack = $port + 1;
+        $resets .= "12:00:00.1 IP $server > $client: Flags [R.], seq 0, ack $ack, length 0\n";
+    }
+    my $said = ladder('--verdict', file($syns . $resets));
+    is(() = $said =~ / refused it after 2 packets/g, 1000, 'all are told apart');
+};
+
 subtest "--verdict's status tells whole recordings, incomplete ones and broken ones apart" => sub {
     my $middle = 'tests/ladder/middle-then-rst.txt';
     my @files = (
