@@ -119,13 +119,15 @@ subtest 'sudo makes the network where a user may not, and that is said' => sub {
         sudo    => "[ \"\$1\" != -n ] || exit 1\nexec env -i PATH=/usr/sbin:/usr/bin:/bin \"\$@\"",
     );
     local $ENV{TZ} = 'Lab-5';
+    local $ENV{TMPDIR} = '/var/tmp';
     my $look = 'tcpdump -i lo -L >/dev/null 2>&1 && nft list ruleset && echo may capture, filter
-        echo $TZ $debian_chroot; ip -br link | cut -d " " -f 1; perl -e "print $>"; exit 7';
+        echo $TZ $TMPDIR $debian_chroot; ip -br link | cut -d " " -f 1
+        perl -e "print join q( ), $>, $)"; exit 7';
     is(said($lab, 'sh', '-c', $look), <<"END", 'COMMAND is the user again, with what it needs');
 7 may capture, filter
-Lab-5 lab
+Lab-5 /var/tmp lab
 lo
-${uid}lab.sh: sudo makes the private network: it may ask for your password
+$uid $gid ${gid}lab.sh: sudo makes the private network: it may ask for your password
 END
 };
 

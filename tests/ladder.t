@@ -136,6 +136,18 @@ subtest '--verdict is a line a conversation: its time, its ends, the verdict' =>
     like(ladder('--verdict', $untimed), qr/\A0 - 127/, 'without times, - in their place');
 };
 
+subtest 'a long run that is folded is no pause' => sub {
+    my $text = '';
+    for my $n (1 .. 40) {
+        my $next = $n + 1;
+        my $time = sprintf '12:00:%04.1f', $n / 5;
+        $text .= "$time IP a.1 > b.2: Flags [P.], seq $n:$next, ack 1, length 1\n";
+    }
+    my $drawn = ladder(file($text));
+    like($drawn, qr/ 33 packets /, 'a run of 8 s');
+    unlike($drawn, qr/\d s +\|/, 'no pause');
+};
+
 subtest 'each of a thousand conversations at once has its verdict' => sub {
     my ($syns, $resets) = ('', '');
     for my $port (1001 .. 2000) {
