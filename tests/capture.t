@@ -28,8 +28,10 @@ END
 # ---- what it records ----------------------------------------------------------------------------
 
 subtest '--run starts the programs of a sample, and keeps their packets and lines' => sub {
-    place();
-    my $process = start($capture, '--run', 'sample1');
+    my $place = place();
+    chdir '..' or die;    # it finds its own place
+    my $process = start("$place/$capture", '--run', 'sample1');
+    chdir $place or die;
     is(complete($process), '11 packets, 1 conversation', 'the last line tells');
     is(recorded('captures/sample1.pcap'), $wire{1}, 'the conversation is whole');
     ok(sees($process, 11), 'its packets are printed');
