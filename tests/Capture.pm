@@ -137,7 +137,7 @@ sub left_behind () {
         @files = glob "$tmp/tmp.*";    # as mktemp calls them
         return !%commands && !@files;
     };
-    eventually($look, 10);
+    eventually($look);
     kill 'KILL', keys %commands;
     system('rm', '-rf', @files);
     return join "\n", values %commands, @files;

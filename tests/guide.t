@@ -48,8 +48,7 @@ my $dir = tempdir(CLEANUP => 1);
 chmod 0755, $dir;
 my $sudo = which('sudo') // 'false';    # lab.sh may need it
 mkdir "$dir/bin";
-save("$dir/bin/sudo", <<"END");
-#!/bin/sh
+shim("$dir/bin", 'sudo', <<"END");
 case \$1 in
 -* | unshare) exec $sudo "\$@" ;;
 *) PATH=\$PATH:/usr/sbin exec "\$@" ;;

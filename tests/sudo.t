@@ -68,6 +68,7 @@ subtest 'with sudo itself it is not run in the clone of a user' => sub {
 
 # RULE UID GID COMMAND: becomes nobody, who may do with sudo what RULE says. Nobody else sees that.
 my $as_nobody = <<'SH';
+export LC_ALL=C # for the words of its prompt
 mkdir -p /run/sudo &&
     mount -t tmpfs tmpfs /run/sudo &&
     mount -t tmpfs -o mode=750 tmpfs /etc/sudoers.d &&
